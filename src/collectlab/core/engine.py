@@ -1,0 +1,123 @@
+"""The engine room: the one place that knows which engine computes, and how each spells things differently.
+
+Everything above asks for a *lazy* Narwhals frame with :func:`scan` and ends with :func:`collect`. DuckDB
+is the embedded engine: files and eager frames are scanned into it; a frame that is already lazy (Polars,
+PySpark, a DuckDB relation) is computed where it lives.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import narwhals as nw
+import pandas as pd
+
+from collectlab.core.errors import BookError, FrameError, first_few, nearest
+
+_local = threading.local()
+
+
+def connection() -> duckdb.DuckDBPyConnection:
+    """This thread's embedded engine. ``COLLECTLAB_MEMORY`` (e.g. ``4GB``) caps what it may use."""
+    con = getattr(_local, "con", None)
+    if con is None:
+        con = duckdb.connect(":memory:")
+        con.execute("SET preserve_insertion_order = false")
+        con.execute("SET enable_progress_bar = false")
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute("SET arrow_large_buffer_size = true")
+        if memory := os.environ.get("COLLECTLAB_MEMORY"):
+            con.execute(f"SET memory_limit = {quote_text(memory)}")
+        _local.con = con
+    return con
+
+
+def quote(name: str) -> str:
+    """A column or table name as an SQL identifier, whatever characters it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quote_text(text: str | Path) -> str:
+    """A text as an SQL literal."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def scan(frame: Any) -> nw.LazyFrame:
+    """Anything with columns as a lazy Narwhals frame.
+
+    ``frame`` is a path to a Parquet or CSV file, a pandas / Polars / PyArrow frame, a DuckDB relation, a
+    lazy Polars or PySpark frame, or a Narwhals frame of any of these. Eager frames are scanned into
+    DuckDB, because pandas booleans with gaps go wrong under ``shift``.
+    """
+    if isinstance(frame, (str, Path)):
+        return nw.from_native(_read_file(Path(frame)))
+    try:
+        wrapped = nw.from_native(frame)
+    except TypeError as error:
+        raise FrameError(
+            f"a {type(frame).__name__} is no frame. Allowed: pandas, Polars, PyArrow, PySpark, a DuckDB "
+            "relation, or the path of a Parquet or CSV file."
+        ) from error
+    if isinstance(wrapped, nw.LazyFrame):
+        return wrapped
+    if wrapped.implementation.is_pandas():
+        named = [c for c in wrapped.columns if not isinstance(c, str)]
+        if named:
+            raise FrameError(f"column names must be text; found {first_few(named)}")
+        native = wrapped.to_native().reset_index(drop=True)
+        arrow = _pandas_to_arrow(native)
+    else:
+        arrow = wrapped.to_arrow()
+    return nw.from_native(connection().from_arrow(arrow))
+
+
+def _pandas_to_arrow(native: pd.DataFrame) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.Table.from_pandas(native, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        mixed = [
+            c
+            for c in native.columns
+            if native[c].dtype == object and native[c].dropna().map(type).nunique() > 1
+        ]
+        raise FrameError(
+            f"column {first_few(mixed) or '?'} mixes types ({str(error).splitlines()[0]}). "
+            "Allowed: one type a column."
+        ) from error
+
+
+def _read_file(path: Path) -> duckdb.DuckDBPyRelation:
+    if not path.exists():
+        raise BookError(f"{path}: no such file.")
+    try:
+        if path.suffix == ".parquet":
+            return connection().read_parquet(str(path))
+        if path.name.endswith((".csv", ".csv.gz")):
+            return connection().read_csv(str(path))
+    except duckdb.Error as error:
+        raise BookError(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from error
+    raise BookError(f"{path.name}: not a table. Allowed: .parquet, .csv, .csv.gz.")
+
+
+def collect(frame: nw.LazyFrame) -> pd.DataFrame:
+    """Compute a lazy frame, wherever it lives, into pandas (for small, counted tables)."""
+    return frame.collect(backend="pyarrow").to_pandas()
+
+
+def require(frame: nw.LazyFrame, *columns: str) -> None:
+    """Raise a :class:`FrameError` that names every missing column and the nearest one that is there."""
+    have = frame.collect_schema().names()
+    faults = []
+    for column in columns:
+        if column not in have:
+            near = nearest(column, have)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            faults.append(f"no column {column!r}.{hint} Columns here: {first_few(have, 20)}.")
+    if faults:
+        raise FrameError(faults)

@@ -1,0 +1,177 @@
+"""How a tidy table is shown to people: units written, intervals in one column, text escaped."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+MAX_ROWS = 40
+
+#: Columns with these endings or names are shown in these units unless a result says otherwise.
+_GUESSES = {
+    "share": "share",
+    "rate": "share",
+    "p_value": "p_value",
+    "at_risk": "count",
+    "events": "count",
+    "accounts": "count",
+    "episodes": "count",
+    "rows": "count",
+    "n": "count",
+    "day": "count",
+    "horizon": "count",
+    "from_day": "count",
+    "balance": "money",
+    "amount": "money",
+    "cost": "money",
+    "recovered": "money",
+    "owed": "money",
+    "net": "money",
+}
+
+_INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
+
+
+def format_value(value: object, kind: str) -> str:
+    """One value in the unit ``kind``; a missing one is a dash."""
+    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, (bool,)) or str(type(value).__name__) == "bool_":
+        return "yes" if value else "no"
+    if isinstance(value, pd.Timestamp) or hasattr(value, "isoformat"):
+        return str(value)[:10]
+    if isinstance(value, str) or not _is_number(value):
+        return str(value)
+    number = float(value)
+    if math.isinf(number):
+        return "∞" if number > 0 else "−∞"
+    match kind:
+        case "share":
+            text = f"{100 * number:,.1f} %"
+        case "points":
+            text = f"{100 * number:+,.1f} pp"
+        case "money":
+            text = f"{number:,.0f}"
+        case "money2":
+            text = f"{number:,.2f}"
+        case "days":
+            text = f"{number:,.1f}"
+        case "count":
+            text = f"{number:,.0f}"
+        case "ratio":
+            text = f"{number:,.2f}"
+        case "p_value":
+            text = "< 0.001" if number < 0.001 else f"{number:.3f}"
+        case _:
+            text = f"{number:,.3f}".rstrip("0").rstrip(".") if number != int(number) else f"{number:,.0f}"
+    # "-0.0 %" is noise in the last digit, and would differ between machines.
+    if text.startswith(("-0", "+0")) and not any(c in "123456789" for c in text):
+        text = text[1:]
+    return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def humanise(column: str) -> str:
+    """``days_past_due`` → ``Days past due``."""
+    text = str(column).replace("_", " ").strip()
+    text = text[:1].upper() + text[1:]
+    for short, long in (("Dpd", "DPD"), (" dpd", " DPD"), ("Kpi", "KPI"), ("P value", "p-value")):
+        text = text.replace(short, long)
+    return text
+
+
+def guess_kind(column: str) -> str:
+    """Display unit of a column from its name."""
+    if column in _GUESSES:
+        return _GUESSES[column]
+    return _GUESSES.get(column.rsplit("_", 1)[-1], "number")
+
+
+def display_table(
+    table: pd.DataFrame, unit: str = "number", formats: Mapping[str, str] | None = None, conf_level: float = 0.95
+) -> pd.DataFrame:
+    """All text: each column in its unit, ``conf_low``/``conf_high`` merged into one interval column.
+
+    A column named ``unit`` in the table overrides the unit of ``estimate`` and its interval row by row.
+    """
+    formats = dict(formats or {})
+    out: dict[str, list[str]] = {}
+    row_units = list(table["unit"]) if "unit" in table.columns else [unit] * len(table)
+    for column in table.columns:
+        if column in ("std_error", "conf_low", "conf_high", "unit"):
+            continue
+        if column == "estimate":
+            out["Estimate"] = [format_value(v, u) for v, u in zip(table[column], row_units)]
+            if {"conf_low", "conf_high"} <= set(table.columns):
+                out[f"{conf_level:.0%} interval".replace("%", " %")] = [
+                    "–" if pd.isna(lo) or pd.isna(hi) else f"{format_value(lo, u)} to {format_value(hi, u)}"
+                    for lo, hi, u in zip(table["conf_low"], table["conf_high"], row_units)
+                ]
+            continue
+        kind = formats.get(column) or guess_kind(column)
+        if kind == "hidden":
+            continue
+        out[humanise(column)] = [format_value(v, kind) for v in table[column]]
+    return pd.DataFrame(out, index=range(len(table)), dtype=object)
+
+
+def to_html(shown: pd.DataFrame, title: str = "", estimand: str = "", notes: Sequence[str] = ()) -> str:
+    """A plain, escaped table with its heading, estimand and notes; the same bytes for the same content."""
+    parts = ['<div class="cl-result">']
+    if title:
+        parts.append(f'<p class="cl-title"><strong>{html.escape(title)}</strong></p>')
+    if len(shown.columns):
+        numeric = [all(_looks_numeric(v) for v in shown[c]) for c in shown.columns]
+        parts.append('<table class="cl-table"><thead><tr>')
+        for column, right in zip(shown.columns, numeric):
+            parts.append(f"<th{_align(right)}>{html.escape(str(column))}</th>")
+        parts.append("</tr></thead><tbody>")
+        for row in shown.head(MAX_ROWS).itertuples(index=False):
+            cells = (f"<td{_align(right)}>{html.escape(str(v))}</td>" for v, right in zip(row, numeric))
+            parts.append("<tr>" + "".join(cells) + "</tr>")
+        parts.append("</tbody></table>")
+        if len(shown) > MAX_ROWS:
+            parts.append(f'<p class="cl-more">… and {len(shown) - MAX_ROWS:,} more rows in <code>.table</code></p>')
+    if estimand:
+        parts.append(f'<p class="cl-estimand"><em>{html.escape(estimand)}</em></p>')
+    parts.extend(f'<p class="cl-note">{html.escape(note)}</p>' for note in notes)
+    parts.append("</div>")
+    return "\n".join(parts)
+
+
+def _align(right: bool) -> str:
+    return ' style="text-align:right"' if right else ' style="text-align:left"'
+
+
+def _looks_numeric(text: str) -> bool:
+    return not text or text[0] in "0123456789−+–∞<-" or text[:1] == "."
+
+
+def to_markdown(shown: pd.DataFrame, title: str = "", estimand: str = "", notes: Sequence[str] = ()) -> str:
+    """The same table in GitHub Markdown."""
+    lines = [f"**{title}**", ""] if title else []
+    if len(shown.columns):
+        lines.append("| " + " | ".join(_md(c) for c in shown.columns) + " |")
+        lines.append("|" + " --- |" * len(shown.columns))
+        lines.extend("| " + " | ".join(_md(v) for v in row) + " |" for row in shown.head(MAX_ROWS).itertuples(index=False))
+        if len(shown) > MAX_ROWS:
+            lines += ["", f"… and {len(shown) - MAX_ROWS:,} more rows in `.table`"]
+    if estimand:
+        lines += ["", f"*{_md(estimand)}*"]
+    for note in notes:
+        lines += ["", _md(note)]
+    return "\n".join(lines) + "\n"
+
+
+def _md(value: object) -> str:
+    return html.escape(str(value), quote=False).replace("|", "\\|").replace("\n", " ")
