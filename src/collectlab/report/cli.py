@@ -1,0 +1,206 @@
+"""The command line: ``collectlab report | simulate | import | freeze | check``.
+
+A user's mistake ends in one plain message on stderr and the exit code of its family. Heavy modules are
+imported inside the commands, so that ``collectlab --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from collectlab.core.errors import CollectlabError
+
+app = typer.Typer(
+    help="From a book of delinquent accounts to this month's case-analysis report.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+INTERRUPTED = 130
+BUG = 70
+
+_debug = False
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import collectlab
+
+        print(f"collectlab {collectlab.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    global _debug
+    _debug = debug
+
+
+@app.command()
+def report(
+    params: Annotated[Path, typer.Argument(help="The month's parameters, such as params/report.yml.")],
+    month: Annotated[str | None, typer.Option(help="The month, such as 2026-10.")] = None,
+    p: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="Override a parameter; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder that holds the months' folders.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Notebooks executed at a time.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but the result.")] = False,
+) -> None:
+    """Make the month's report: executed notebooks, report.html, tables, figures, manifest."""
+    from collectlab.report.config import split_overrides
+    from collectlab.report.run import run
+
+    folder = run(
+        params, month=month, overrides=split_overrides(p or ()), out=out, jobs=jobs, progress=not quiet
+    )
+    print(_short(folder / "report.html"))
+
+
+@app.command()
+def simulate(
+    target: Annotated[Path, typer.Argument(help="The folder to write the book to.")],
+    accounts: Annotated[int, typer.Option(min=1, help="Number of accounts.")] = 4000,
+    months: Annotated[int, typer.Option(min=1, help="Length in months.")] = 24,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 1,
+    end: Annotated[str, typer.Option(help="The last month, such as 2026-10.")] = "2026-10",
+) -> None:
+    """Write a synthetic book whose truth is known."""
+    from collectlab.book.simulate import write_book
+
+    write_book(target, accounts=accounts, months=months, seed=seed, end=end)
+    print(_short(target))
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A source: a folder with source.yml and one .sql a table.")],
+    raw: Annotated[Path, typer.Argument(help="The folder with the raw files.")],
+    target: Annotated[Path, typer.Argument(help="The folder to write the book to.")],
+    s: Annotated[
+        list[str] | None, typer.Option("-s", metavar="NAME=VALUE", help="Override a setting of the source.")
+    ] = None,
+) -> None:
+    """Turn someone's raw files into a book."""
+    from collectlab.book.sources import import_source
+    from collectlab.report.config import split_overrides
+
+    import_source(source, raw, target, split_overrides(s or ()))
+    print(_short(target))
+
+
+@app.command()
+def freeze(
+    book: Annotated[
+        Path, typer.Argument(help="A book: a folder of Parquet or CSV tables, or a DuckDB file.")
+    ],
+    target: Annotated[Path, typer.Argument(help="The folder to write the frozen book to.")],
+    until: Annotated[
+        str | None, typer.Option(help="Only what was known on this day, such as 2026-10-31.")
+    ] = None,
+) -> None:
+    """Write the frozen book: typed Parquet, checksums, quarantine with reasons, reconciliation."""
+    from collectlab.book.freeze import freeze as freeze_book
+
+    freeze_book(book, target, until=_day(until))
+    _print_checks(target)
+
+
+@app.command()
+def check(
+    book: Annotated[
+        Path, typer.Argument(help="A book: a folder of Parquet or CSV tables, or a DuckDB file.")
+    ],
+) -> None:
+    """Check a book. Exit code 0: nothing set aside; 1: some rows set aside; 3: it cannot be used."""
+    raise typer.Exit(1 if _print_checks(book) else 0)
+
+
+def _day(text: str | None) -> Any:
+    import datetime as dt
+
+    from collectlab.core.errors import ParamsError
+
+    try:
+        return dt.date.fromisoformat(text) if text else None
+    except ValueError:
+        raise ParamsError(f"--until: {text!r} is no day. Allowed: YYYY-MM-DD, such as 2026-10-31.") from None
+
+
+def _print_checks(place: Path) -> int:
+    """Print the reconciliation and the reasons of quarantine; return how many rows were set aside."""
+    from collectlab.book.open import open_book
+
+    book = open_book(place)
+    counts = book.reconciliation
+    print(f"{'table':<14}{'rows in':>14}{'accepted':>14}{'set aside':>14}")
+    for row in counts.itertuples():
+        print(f"{row.table:<14}{row.rows_in:>14,}{row.accepted:>14,}{row.quarantined:>14,}")
+    for row in book.quarantine.itertuples():
+        print(f"{row.table}: {row.rule}: {row.rows:,} rows, such as {row.examples}")
+    return int(counts["quarantined"].sum())
+
+
+def _short(path: Path) -> str:
+    """A path as seen from here, if it lies below."""
+    path = Path(path).resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        app(arguments, prog_name="collectlab")
+        return 0
+    except SystemExit as stop:
+        sys.stdout.flush()
+        return stop.code if isinstance(stop.code, int) else 1
+    except CollectlabError as error:
+        if _debug:
+            _traceback(error)
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("Stopped; nothing was left behind.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; the interpreter would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if _debug:
+            _traceback(error)
+        text = " ".join(str(error).split())[:300]
+        print(
+            f"Error: {type(error).__name__}: {text}\nThis is a bug in collectlab, not your mistake. "
+            "Run again with `collectlab --debug …` and report what it shows.",
+            file=sys.stderr,
+        )
+        return BUG
+
+
+def _traceback(error: BaseException) -> None:
+    import traceback
+
+    print(getattr(error, "notebook_traceback", ""), file=sys.stderr)
+    traceback.print_exception(error, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""The month's run: freeze the book, execute the notebooks, render one page, keep what it was made of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from collectlab.core.errors import ReportError
+from collectlab.report import config, manifest, render
+from collectlab.report.config import Plan
+from collectlab.report.execute import Workers
+from collectlab.report.month import month_bounds
+from collectlab.report.staging import disk_errors, staged
+
+
+def run(
+    params_file: str | Path,
+    *,
+    month: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Make the month's report and return its folder, ``<out>/<month>``.
+
+    The folder appears whole or not at all: ``report.html``, ``notebooks/`` as executed, ``tables/`` (CSV and
+    Parquet), ``figures/`` (SVG), the frozen ``book/``, the ``params/`` in force and ``manifest.json``. An
+    older report of the month is replaced only when the new one is whole.
+
+    Parameters
+    ----------
+    params_file : path
+        ``report.yml``; its fields are those of :class:`collectlab.report.config.ReportConfig`.
+    month : str, optional
+        ``YYYY-MM``; without it the file's ``month``, and without that the last month of the book.
+    overrides : mapping, optional
+        Any field of the file, or any parameter of a notebook, by name.
+    out : path, optional
+        The folder that holds the months' folders.
+    jobs : int, optional
+        Notebooks executed at a time; default: as many as there are processors or notebooks.
+    progress : bool
+        Show what is being done on stderr.
+
+    Raises
+    ------
+    ParamsError
+        For every fault in the file, the overrides and the notebooks' parameters cells, at once.
+    ReportError
+        For a month without data, a notebook that fails, a full disk, or another run of the same month.
+
+    Examples
+    --------
+    >>> import collectlab as cl
+    >>> cl.report.run("params/report.yml", month="2026-10")    # doctest: +SKIP
+    PosixPath('outputs/2026-10')
+    """
+    plan = config.load(params_file, overrides, month=month, out=out)
+    book, month = _open(plan)
+    target = plan.out / month
+    with _stoppable(), staged(target) as folder, disk_errors(plan.out):
+        scratch = folder / ".scratch"
+        count = max(1, min(jobs or os.cpu_count() or 1, len(plan.notebooks)))
+        for part in ("params", "notebooks", "tables", "figures"):
+            (folder / part).mkdir()
+        with Workers(count, scratch) as workers, _Progress(progress) as shown:
+            shown.say(f"{month}: freezing the book as it was known on {month_bounds(month)[1]}")
+            _freeze(book, plan, folder / "book", month)
+            _keep_params(plan, folder, month)
+            shown.say(f"{month}: {len(plan.notebooks)} notebooks, {count} at a time")
+            shown.chapters([p.stem for p in plan.notebooks])
+            workers.execute({p.stem: _request(plan, p, folder, month) for p in plan.notebooks}, shown.cell)
+        shutil.rmtree(scratch)
+        made_of = manifest.build(folder, plan, month)
+        render.render(folder, [p.name for p in plan.notebooks], made_of)
+        manifest.write(made_of, folder)
+    return target
+
+
+def _open(plan: Plan) -> tuple[Any, str]:
+    """The book, and the month to report: the one asked for, or the last the book has."""
+    import narwhals as nw
+
+    from collectlab.book.open import open_book
+    from collectlab.core import engine
+
+    book = open_book(plan.book)
+    months = engine.collect(
+        book.table("snapshots")
+        .select(year=nw.col("as_of").dt.year(), month=nw.col("as_of").dt.month())
+        .unique()
+    )
+    there = sorted(f"{int(y):04d}-{int(m):02d}" for y, m in zip(months["year"], months["month"]) if y == y)
+    if not there:
+        raise ReportError(f"the book {plan.book.name} has no dated snapshot: there is no month to report.")
+    month = plan.config.month or there[-1]
+    if month not in there:
+        inside = there[0] < month < there[-1]
+        raise ReportError(
+            f"no snapshot in {month}: the book's snapshots run from {there[0]} to {there[-1]}"
+            + (", with this month missing. " if inside else ". ")
+            + "Allowed: a month that has snapshots."
+        )
+    return book, month
+
+
+def _freeze(book: Any, plan: Plan, target: Path, month: str) -> None:
+    from collectlab.book.freeze import freeze
+
+    freeze(book, target, until=month_bounds(month)[1])
+
+
+def _keep_params(plan: Plan, folder: Path, month: str) -> None:
+    """Copy the parameter files, and write ``report.yml`` as it held, so that the folder can be run again."""
+    for path in sorted([*plan.params.glob("*.yml"), *plan.params.glob("*/*.yml")]):
+        copy = folder / "params" / path.relative_to(plan.params)
+        if copy.parent.name != "sources":
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
+    held = plan.config.model_dump()
+    held |= {"book": "book", "params": "params", "notebooks": "notebooks", "out": "replay", "month": month}
+    held["sections"] = [p.stem for p in plan.notebooks]
+    text = "# As it held in this run, overrides included.\n" + yaml.safe_dump(
+        held, sort_keys=False, allow_unicode=True
+    )
+    (folder / "params" / "report.yml").write_text(text, encoding="utf-8")
+
+
+def _request(plan: Plan, notebook: Path, folder: Path, month: str) -> dict[str, Any]:
+    return {
+        "input": str(notebook),
+        "output": str(folder / "notebooks" / notebook.name),
+        "cwd": str(folder / "notebooks"),
+        "parameters": plan.parameters(notebook.stem, month),
+    }
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """End in order when told to (SIGTERM as well as Ctrl-C), and do not let a second Ctrl-C cut that short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+class _Progress:
+    """A bar for each chapter on a terminal, a line for each elsewhere, nothing when quiet."""
+
+    def __init__(self, wanted: bool):
+        self._wanted = wanted
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+        if wanted and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._bars = Progress(
+                TextColumn("{task.description:<20}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("cells"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+            )
+
+    def __enter__(self) -> _Progress:
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def say(self, text: str) -> None:
+        if self._bars:
+            self._bars.console.print(text, highlight=False, markup=False)
+        elif self._wanted:
+            print(text, file=sys.stderr, flush=True)
+
+    def chapters(self, names: list[str]) -> None:
+        if self._bars:
+            self._tasks = {name: self._bars.add_task(name, total=None, start=False) for name in names}
+
+    def cell(self, name: str, done: int, of: int) -> None:
+        if self._bars:
+            self._bars.start_task(self._tasks[name]) if done == 1 else None
+            self._bars.update(self._tasks[name], completed=done, total=of)
+        elif self._wanted and done == of:
+            print(f"  {name}: {of} cells", file=sys.stderr, flush=True)
