@@ -68,7 +68,9 @@ def bucket_labels(buckets: Sequence[int], zero: str = "current") -> dict[int, st
     bounds = list(buckets)
     whole = all(isinstance(b, int) and not isinstance(b, bool) and b >= 0 for b in bounds)
     if not bounds or not whole or bounds != sorted(set(bounds)):
-        raise ParamsError(f"buckets are {tuple(bounds)}. Allowed: rising whole days ≥ 0, such as (1, 30, 60, 90).")
+        raise ParamsError(
+            f"buckets are {tuple(bounds)}. Allowed: rising whole days ≥ 0, such as (1, 30, 60, 90)."
+        )
     labels = {}
     for low, following in zip(bounds, [*bounds[1:], None]):
         if low == 0 and following == 1:
@@ -159,10 +161,11 @@ def episodes(
     >>> str(spell.started_on)[:10], spell.entry_day, spell.seen_day, spell.exit_day, spell.outcome
     ('2024-02-19', 0, 41, 71, 'cured')
     """
-    rows, spells, held = _spells(snapshots, accounts, definition, as_of, definitions, observe)
-    del rows
-    return _with_covariates(spells, held, "started_number").select(
-        *_KEYS,
+    _, spells, held = _spells(snapshots, accounts, definition, as_of, definitions, observe)
+    return spells.select(
+        "account_id",
+        held.customer.alias("customer_id"),
+        "episode",
         number_to_date(nw.col("started_number")).alias("started_on"),
         *(
             (nw.col(number) - nw.col("started_number")).cast(nw.Int64).alias(name)
@@ -180,7 +183,7 @@ def episodes(
         "balance_at_entry",
         "max_days_past_due",
         "definition",
-        *held.shown,
+        *held.columns(),
     )
 
 
@@ -229,22 +232,26 @@ def bucket_entries(
     """
     labels = bucket_labels(buckets)
     if min(labels) < 1:
-        raise ParamsError("buckets start at 0. Allowed here: whole days ≥ 1; an account enters a bucket past due.")
+        raise ParamsError(
+            "buckets start at 0. Allowed here: whole days ≥ 1; an account enters a bucket past due."
+        )
     rows, spells, held = _spells(snapshots, accounts, definition, as_of, definitions, observe)
-    names = {f"reached_{low}": low for low in labels}
-    first_days = (
+    names = {low: f"reached_{low}" for low in labels}
+    wide = (
         rows.filter(nw.col("state") == _DELINQUENT)
         .with_columns(
-            *(nw.when(nw.col("dpd") >= low).then(nw.col("day")).alias(name) for name, low in names.items())
+            *(nw.when(nw.col("dpd") >= low).then(nw.col("day")).alias(name) for low, name in names.items())
         )
         .group_by("account_id", "episode")
-        .agg(*(nw.col(name).min() for name in names))
-        .unpivot(on=list(names), index=["account_id", "episode"], variable_name="bucket", value_name="day")
-        .filter(~nw.col("day").is_null())
-        .with_columns(
-            nw.col("bucket").replace_strict(list(names), list(names.values()), return_dtype=nw.Int64).alias("low")
-        )
-        .drop("bucket")
+        .agg(*(nw.col(name).min() for name in names.values()))
+    )
+    first_days = nw.concat(
+        [
+            wide.filter(~nw.col(name).is_null()).select(
+                "account_id", "episode", nw.col(name).alias("day"), nw.lit(low).cast(nw.Int64).alias("low")
+            )
+            for low, name in names.items()
+        ]
     )
     here = rows.select("account_id", "day", "dpd", "previous_day", "amount", "balance")
     entered = first_days.join(here, on=["account_id", "day"], how="inner").join(
@@ -255,7 +262,9 @@ def bucket_entries(
     unseen = (day == nw.col("first_number")) & (nw.col("entry_number") > nw.col("started_number"))
     entered = (
         entered.with_columns(
-            nw.max_horizontal(day - (nw.col("dpd") - low), nw.col("previous_day") + 1, nw.col("started_number") + 1)
+            nw.max_horizontal(
+                day - (nw.col("dpd") - low), nw.col("previous_day") + 1, nw.col("started_number") + 1
+            )
             .cast(nw.Int64)
             .alias("reached_number")
         )
@@ -264,9 +273,14 @@ def bucket_entries(
             nw.max_horizontal(nw.col("seen_number"), nw.col("reached_number")).alias("seen_number"),
         )
     )
-    return _with_covariates(entered, held, "started_number").select(
-        *_KEYS,
-        low.replace_strict(list(labels), list(labels.values()), return_dtype=nw.String).alias("bucket"),
+    label = nw.lit(labels[max(labels)])
+    for bound, text in labels.items():
+        label = nw.when(low == bound).then(nw.lit(text)).otherwise(label)
+    return entered.select(
+        "account_id",
+        held.customer.alias("customer_id"),
+        "episode",
+        label.alias("bucket"),
         low.alias("bucket_from"),
         number_to_date(nw.col("reached_number")).alias("reached_on"),
         *(
@@ -284,15 +298,17 @@ def bucket_entries(
         nw.coalesce("amount", "balance").alias("amount_at_entry"),
         nw.col("balance").alias("balance_at_entry"),
         "definition",
-        *held.shown,
+        *held.columns(),
     )
 
 
 # ---------------------------------------------------------------------------------------------- inside
 
-_KEYS = ("account_id", "customer_id", "episode")
+#: Order within an account. One row a date is the contract; the rest keeps a breach of it reproducible.
+_ORDER = ("day", "state", "dpd")
+#: Names of the columns returned, which a covariate cannot have.
 _TAKEN = (
-    *_KEYS,
+    *("account_id", "customer_id", "episode"),
     *("started_on", "entry_day", "first_seen_day", "seen_day", "exit_day", "observed_day", "outcome"),
     *("ended_on", "amount_at_entry", "balance_at_entry", "max_days_past_due", "definition"),
     *("bucket", "bucket_from", "reached_on"),
@@ -300,76 +316,66 @@ _TAKEN = (
 
 
 class _Accounts:
-    """The accounts table with the columns renamed that would clash, and what is known of origination."""
+    """The accounts table under internal column names, which cannot clash with anybody's.
+
+    ``covariates`` maps each internal name to the name shown.
+    """
 
     def __init__(self, accounts: Any):
-        self.frame = None if accounts is None else scan(accounts)
-        self.shown: list[str] = []
+        self.frame: nw.LazyFrame | None = None
+        self.covariates: dict[str, str] = {}
         self.dated = False
-        if self.frame is None:
+        self.customer = nw.col("account_id")
+        if accounts is None:
             return
-        require(self.frame, "account_id")
-        schema = self.frame.collect_schema()
-        twice = collect(self.frame.group_by("account_id").agg(nw.len().alias("n")).filter(nw.col("n") > 1))
+        frame = scan(accounts)
+        require(frame, "account_id")
+        schema = frame.collect_schema()
+        twice = collect(frame.group_by("account_id").agg(nw.len().alias("n")).filter(nw.col("n") > 1))
         if len(twice):
             ids = sorted(twice["account_id"].astype(str))
-            raise FrameError(f"accounts: {len(ids):,} accounts stand more than once: {first_few(ids)}. Allowed: one row each.")
+            raise FrameError(
+                f"accounts: {len(ids):,} accounts stand more than once ({first_few(ids)}). Allowed: one row each."
+            )
+        columns = []
+        taken = {*_TAKEN, *schema.names()}
+        for i, column in enumerate(c for c in schema.names() if c not in ("account_id", "customer_id")):
+            shown = column
+            if column in _TAKEN:
+                while shown in taken:
+                    shown += "_account"
+            self.covariates[f"_covariate_{i}"] = shown
+            columns.append(nw.col(column).alias(f"_covariate_{i}"))
         self.dated = "originated_on" in schema
         if self.dated:
             _check_date(schema["originated_on"], "accounts.originated_on")
-        own = [c for c in schema.names() if c not in ("account_id", "customer_id")]
-        taken = {*_TAKEN, *own}
-        renamed = {}
-        for column in own:
-            new = column
-            while new in _TAKEN or (new != column and new in taken):
-                new += "_account"
-            renamed[column] = new
-        columns = [nw.col(c).alias(n) for c, n in renamed.items()]
+            columns.append(day_number("originated_on").alias("originated_number"))
         if "customer_id" in schema:
+            same = schema["customer_id"] == schema["account_id"]
+            both = [nw.col("_customer"), nw.col("account_id")]
+            self.customer = nw.coalesce(*(both if same else [c.cast(nw.String) for c in both]))
             columns.append(nw.col("customer_id").alias("_customer"))
-        if self.dated:
-            columns.append(day_number("originated_on").alias("_originated"))
-        self.frame = self.frame.select("account_id", *columns)
-        self.shown = list(renamed.values())
-        self.same_type = schema.get("customer_id") == schema["account_id"]
-        self.has_customer = "customer_id" in schema
-        if self.dated and "months_on_book" not in self.shown:
-            self.shown.append("months_on_book")
-            self.derive_months = True
-        else:
-            self.derive_months = False
+        self.frame = frame.select("account_id", *columns)
 
-
-def _with_covariates(spells: nw.LazyFrame, held: _Accounts, start: str) -> nw.LazyFrame:
-    if held.frame is None:
-        return spells.with_columns(customer_id=nw.col("account_id"))
-    joined = spells.drop("_originated") if held.dated else spells
-    joined = joined.join(held.frame, on="account_id", how="left")
-    customer = nw.col("account_id")
-    if held.has_customer:
-        customer = (
-            nw.coalesce("_customer", "account_id")
-            if held.same_type
-            else nw.coalesce(nw.col("_customer").cast(nw.String), nw.col("account_id").cast(nw.String))
-        )
-    joined = joined.with_columns(customer_id=customer)
-    if held.derive_months:
-        began, from_ = number_to_date(nw.col(start)), number_to_date(nw.col("_originated"))
-        months = (began.dt.year() - from_.dt.year()) * 12 + began.dt.month() - from_.dt.month()
-        short = nw.when(began.dt.day() < from_.dt.day()).then(nw.lit(1)).otherwise(nw.lit(0))
-        joined = joined.with_columns(months_on_book=(months - short).cast(nw.Int64))
-    return joined
+    def columns(self) -> list[nw.Expr]:
+        """The covariates of a spell, under the names shown."""
+        shown = [nw.col(inner).alias(name) for inner, name in self.covariates.items()]
+        if self.dated and "months_on_book" not in self.covariates.values():
+            began, opened = (number_to_date(nw.col(c)).dt for c in ("started_number", "originated_number"))
+            months = (began.year() - opened.year()) * 12 + began.month() - opened.month()
+            short = nw.when(began.day() < opened.day()).then(nw.lit(1)).otherwise(nw.lit(0))
+            shown.append((months - short).cast(nw.Int64).alias("months_on_book"))
+        return shown
 
 
 def _check_date(kind: Any, what: str) -> None:
     if kind not in (nw.Date, nw.Datetime):
-        raise FrameError(f"{what} is {kind}, not a date. Allowed: dates or timestamps; convert the column first.")
+        raise FrameError(
+            f"{what} is {kind}, not a date. Allowed: dates or timestamps; convert the column first."
+        )
 
 
-def _history(
-    snapshots: Any, as_of: dt.date | str | None, observe: str, entry_dpd: int
-) -> nw.LazyFrame:
+def _history(snapshots: Any, as_of: dt.date | str | None, observe: str, entry_dpd: int) -> nw.LazyFrame:
     """Snapshots under internal names: day, date, dpd, state, status, amount, balance, forborne."""
     frame = scan(snapshots)
     require(frame, "account_id", "as_of", "days_past_due")
@@ -399,10 +405,12 @@ def _history(
         day_number("as_of").cast(nw.Int64).alias("day"),
         nw.col("as_of").cast(nw.Date).alias("date"),
         dpd.cast(nw.Int64).alias("dpd"),
-        (nw.col("status").cast(nw.String).fill_null("open") if "status" in schema else nw.lit("open")).alias("status"),
-        (nw.col("forborne").cast(nw.Boolean).fill_null(False) if "forborne" in schema else nw.lit(False)).alias(
-            "forborne"
+        (nw.col("status").cast(nw.String).fill_null("open") if "status" in schema else nw.lit("open")).alias(
+            "status"
         ),
+        (
+            nw.col("forborne").cast(nw.Boolean).fill_null(False) if "forborne" in schema else nw.lit(False)
+        ).alias("forborne"),
         money("amount_past_due"),
         money("balance"),
     ).filter(~nw.col("day").is_null())
@@ -426,7 +434,7 @@ def _history(
 
 
 def _lag(column: str) -> nw.Expr:
-    return nw.col(column).shift(1).over("account_id", order_by=["day", "state", "dpd"])
+    return nw.col(column).shift(1).over("account_id", order_by=_ORDER)
 
 
 def _spells(
@@ -458,11 +466,7 @@ def _spells(
     in_spell = (nw.col("mark") == _DELINQUENT).fill_null(False)
     rows = rows.with_columns(first=delinquent & ~in_spell, ends=~delinquent & in_spell)
     rows = rows.filter(delinquent | nw.col("ends")).with_columns(
-        episode=nw.col("first")
-        .cast(nw.Int64)
-        .cum_sum()
-        .over("account_id", order_by=["day", "state", "dpd"])
-        .cast(nw.Int64)
+        episode=nw.col("first").cast(nw.Int64).cum_sum().over("account_id", order_by=_ORDER).cast(nw.Int64)
     )
     return rows, _one_a_spell(rows, everything, held, rule), held
 
@@ -477,13 +481,10 @@ def _only_served(rows: nw.LazyFrame, rule: Definition) -> nw.LazyFrame:
         wait = nw.when(forborne).then(longer).otherwise(wait)
     begins = current & ((nw.col("previous_state") != _CURRENT).fill_null(True))
     # Day the run of current rows began and days to wait, in one number that a running maximum carries.
-    rows = rows.with_columns(
-        run=nw.when(begins).then(nw.col("day") * 10_000 + (day_number(wait) - nw.col("day")))
-    ).with_columns(run=nw.col("run").cum_max().over("account_id", order_by=["day", "state", "dpd"]))
-    # A gap in the running maximum (engines differ: null, or the value so far) is never at the row that
-    # is asked about in DuckDB; Polars leaves nulls where the input was null, so fill forward.
-    rows = rows.with_columns(
-        run=nw.col("run").fill_null(strategy="forward").over("account_id", order_by=["day", "state", "dpd"])
+    # Zero, not null, elsewhere: engines differ on a running maximum at a null.
+    run = nw.when(begins).then(nw.col("day") * 10_000 + day_number(wait) - nw.col("day")).otherwise(nw.lit(0))
+    rows = rows.with_columns(run=run.cast(nw.Int64)).with_columns(
+        run=nw.col("run").cum_max().over("account_id", order_by=_ORDER)
     )
     due = nw.col("run") // 10_000 + nw.col("run") % 10_000
     closed = nw.col("status") == "closed"
@@ -524,26 +525,28 @@ def _one_a_spell(
                 )
             )
         )
-        .join(everything.group_by("account_id").agg(last_number=nw.col("day").max()), on="account_id", how="inner")
+        .join(
+            everything.group_by("account_id").agg(last_number=nw.col("day").max()),
+            on="account_id",
+            how="inner",
+        )
     )
     seen_before = ~nw.col("before_number").is_null()
     lowest = [nw.col("first_number") - nw.col("first_dpd"), nw.col("floor")]
+    if held.frame is not None:
+        spells = spells.join(held.frame, on="account_id", how="left")
     if held.dated:
         calendar = everything.select("day").unique()
         calendar = calendar.with_columns(book_before=nw.col("day").shift(1).over(order_by="day"))
-        spells = spells.join(held.frame.select("account_id", "_originated"), on="account_id", how="left")
         spells = spells.join(calendar, left_on="first_number", right_on="day", how="left")
-        new = (nw.col("_originated") > nw.col("book_before")).fill_null(False)
+        new = (nw.col("originated_number") > nw.col("book_before")).fill_null(False)
         seen_before = seen_before | new
-        lowest.append(nw.col("_originated"))
+        lowest.append(nw.col("originated_number"))
     started = nw.min_horizontal(nw.max_horizontal(*lowest), nw.col("first_number") - 1)
-    return (
-        spells.with_columns(started_number=started)
-        .with_columns(
-            entry_number=nw.when(seen_before).then(nw.col("started_number")).otherwise(nw.col("first_number")),
-            exit_number=nw.coalesce("ended_number", "last_number"),
-            seen_number=nw.coalesce("seen_number", "last_number"),
-            outcome=nw.col("outcome").fill_null("censored"),
-            definition=nw.lit(rule.name),
-        )
+    return spells.with_columns(started_number=started).with_columns(
+        entry_number=nw.when(seen_before).then(nw.col("started_number")).otherwise(nw.col("first_number")),
+        exit_number=nw.coalesce("ended_number", "last_number"),
+        seen_number=nw.coalesce("seen_number", "last_number"),
+        outcome=nw.col("outcome").fill_null("censored"),
+        definition=nw.lit(rule.name),
     )
