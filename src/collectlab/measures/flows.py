@@ -18,17 +18,12 @@ import pandas as pd
 from collectlab.core import engine
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.jackknife import GROUPS, jackknife, with_replicates
+from collectlab.measures._counts import as_list, natural, plain
 
 #: Outcomes after which no more is recovered from the episode; after a charge-off the work goes on.
 FINAL = ("cured", "settled", "sold")
 OUTCOMES = (*FINAL, "charged_off", "censored")
 _EPOCH = date(1970, 1, 1)
-
-
-def columns_of(by: str | Sequence[str] | None) -> list[str]:
-    """``by`` as a list without repeats."""
-    names = [] if by is None else [by] if isinstance(by, str) else list(by)
-    return list(dict.fromkeys(names))
 
 
 def day_number(column: str) -> nw.Expr:
@@ -137,7 +132,7 @@ def count_flows(
     ``weight`` is "amount" (each unit of money owed counts once) or "episode". Flows named in ``cap`` stop
     at the amount owed at entry, episode by episode.
     """
-    by = columns_of(by)
+    by = as_list(by)
     if int(horizon) != horizon or horizon < 1:
         raise FrameError(f"horizon is {horizon!r}. Allowed: whole days ≥ 1.")
     spells = spells_with_windows(episodes, by=by, amount=amount, cluster=cluster, as_of=as_of)
@@ -153,9 +148,7 @@ def count_flows(
     )
     notes = _check_cells(cells, amount)
     used = cells[cells["__owes"].astype(bool) & cells["__lasts"].astype(bool)]
-    groups = (
-        used[by].drop_duplicates().sort_values(by).reset_index(drop=True) if by else pd.DataFrame(index=[0])
-    )
+    groups = distinct_groups(used, by)
     if used.empty:
         raise NotAvailable("no episode with an amount owed is under observation for a day or more.")
     shape = (GROUPS, len(groups), horizon + 2)
@@ -227,7 +220,8 @@ def spells_with_windows(
             "an episode stands here once for each bucket it reached, so its money would be counted several "
             'times. Use by="bucket" (alone or among others), or one row per episode.'
         )
-    frame = with_replicates(frame, customer, name="__rep").with_columns(
+    frame = frame.with_columns(__id=nw.col(customer).cast(nw.String))  # an empty pandas frame has no types
+    frame = with_replicates(frame, "__id", name="__rep").with_columns(
         *(nw.col(b).alias(f"__by{i}") for i, b in enumerate(by)),
         *(nw.col(b).alias(f"__bucket{i}") for i, b in enumerate(bucket)),
         __account=nw.col("account_id"),
@@ -317,6 +311,18 @@ def as_money(frame: Any, on: str, amount: nw.Expr | str) -> nw.LazyFrame:
     return lazy.select(__account=nw.col("account_id"), __on=day_number(on), __cents=value)
 
 
+def distinct_groups(cells: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The groups in a natural order (S2 before S10, missing last); one row without columns if ``by`` is empty."""
+    if not by:
+        return pd.DataFrame(index=[0])
+    groups = cells[list(by)].drop_duplicates()
+    rank = [
+        [(1, ()) if pd.isna(v) else (0, natural(plain(v))) for v in row]
+        for row in groups.itertuples(index=False, name=None)
+    ]
+    return groups.iloc[sorted(range(len(groups)), key=rank.__getitem__)].reset_index(drop=True)
+
+
 def group_codes(cells: pd.DataFrame, groups: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
     """Row number in ``groups`` of each row of ``cells`` (missing values match missing values)."""
     if not by:
@@ -330,7 +336,7 @@ def _check_cells(cells: pd.DataFrame, amount: str) -> tuple[str, ...]:
     if len(unknown):
         found = sorted({str(v) for v in unknown["__outcome"]})
         raise FrameError(
-            f"outcome: {int(unknown['n'].sum()):,} episodes have {first_few(found)}. Allowed: {', '.join(OUTCOMES)}."
+            f"outcome: {int(unknown['__n'].sum()):,} episodes have {first_few(found)}. Allowed: {', '.join(OUTCOMES)}."
         )
     owes, lasts, late = (cells[c].astype(bool) for c in ("__owes", "__lasts", "__late"))
     if cells["__n"].sum() == 0:
