@@ -1,0 +1,26 @@
+-- One row per owner. The file's own flags and totals stay beside what is made of them in the other tables.
+SELECT
+    owner_id AS account_id,
+    'property tax' AS product,
+    azavea_section AS region,
+    total_due,
+    assessed_mv,
+    tenure,
+    N AS properties,
+    unq_own,
+    flag_holdout_overlap,
+    earliest_pmt_dec AS first_paid_on,
+    coalesce(earliest_pmt_dec < getvariable('mailed_on'), false) AS paid_before_letter,
+    ever_paid_jul,
+    ever_paid_sep,
+    ever_paid_dec,
+    CAST(CASE WHEN NOT isnan(ever_paid_jul16) THEN ever_paid_jul16 END AS INTEGER) AS ever_paid_jul16,
+    paid_full_jul,
+    paid_full_sep,
+    paid_full_dec,
+    CAST(CASE WHEN NOT isnan(paid_full_jul16) THEN paid_full_jul16 END AS INTEGER) AS paid_full_jul16,
+    total_paid_jul,
+    total_paid_sep,
+    total_paid_dec,
+    CASE WHEN NOT isnan(total_paid_jul16) THEN total_paid_jul16 END AS total_paid_jul16
+FROM owners
