@@ -240,6 +240,7 @@ def _execute(request: Mapping[str, Any], tell: Callable[..., None]) -> None:
             parameters=request["parameters"],
             engine_name="collectlab",
             kernel_name="python3",
+            language="python",
             cwd=request["cwd"],
             progress_bar=False,
             record_timing=False,
@@ -248,7 +249,9 @@ def _execute(request: Mapping[str, Any], tell: Callable[..., None]) -> None:
         tell(event="done")
     except papermill.PapermillExecutionError as error:
         text = papermill.exceptions.strip_color("\n".join(error.traceback))
-        failed |= {"cell": error.cell_index + 1, "source": error.source, "traceback": text}
+        # Counted as in the notebook on disk, which has no cell of injected parameters.
+        number = error.cell_index + 1 - bool(request["parameters"])
+        failed |= {"cell": number, "source": error.source, "traceback": text}
         tell(**{**failed, "ename": error.ename, "evalue": error.evalue})
     except Exception as error:
         import traceback
@@ -267,6 +270,7 @@ def clean(notebook: Any) -> Any:
     """Drop times, random ids and machine names, so that the same inputs give the same bytes."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata.pop("widgets", None)
+    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata["language_info"] = {"name": "python"}
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:02d}"

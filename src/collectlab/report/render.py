@@ -145,10 +145,8 @@ def _definition(params: Path, name: str) -> str:
     import yaml
 
     try:
-        entry = yaml.safe_load((params / "definitions.yml").read_text(encoding="utf-8"))
-        entry = entry.get("definitions", entry)[name]
-        label = entry.get("label", entry.get("name", ""))
-        return str(label.get("en", "") if isinstance(label, dict) else label)
+        entry = yaml.safe_load((params / "definitions.yml").read_text(encoding="utf-8"))[name]
+        return str(entry["meaning"]["en"]).strip()
     except (OSError, AttributeError, KeyError, TypeError, yaml.YAMLError):
         return ""
 
@@ -161,7 +159,6 @@ def chapter(notebook: Any, number: int, folder: Path) -> Chapter:
         if HIDDEN_TAGS & set(cell.metadata.get("tags", ())):
             continue
         if cell.cell_type == "markdown":
-            made.body += _fold(code)
             made.body.append(_number_headings(markdown(cell.source), made))
         elif cell.cell_type == "code":
             if cell.source.strip():
@@ -280,9 +277,8 @@ def inline_svg(text: str, prefix: str, alt: str) -> str:
     kept = {"viewBox": root.get("viewBox", ""), "role": "img", "aria-label": alt}
     if "matplotlib" in text or root.find(f".//{_SVG}style") is not None:
         kept["style"] = "stroke-linejoin:round;stroke-linecap:butt"
-    width = re.match(r"[\d.]+", root.get("width", ""))
-    if width:
-        kept["width"] = width[0]
+    if size := re.fullmatch(r"([\d.]+)(pt|px|)", root.get("width", "")):
+        kept["width"] = f"{float(size[1]) * (4 / 3 if size[2] == 'pt' else 1):.0f}"
     drop = {f"{_SVG}{tag}" for tag in ("metadata", "style", "script", "foreignObject", "title")}
     for parent in list(root.iter()):
         for child in list(parent):

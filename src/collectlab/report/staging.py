@@ -122,6 +122,6 @@ def disk_errors(place: Path) -> Iterator[None]:
                 f"the disk is full: no room left to write under {place}. Nothing was kept of this run; "
                 "an older report of the month is untouched. Make room or name another place with --out."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise ReportError(f"cannot write under {place}: {error.strerror}: {error.filename}.") from error
         raise
