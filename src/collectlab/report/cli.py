@@ -6,6 +6,7 @@ imported inside the commands, so that ``collectlab --help`` answers at once.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from collectlab.core.errors import CollectlabError
+from collectlab.core.errors import CollectlabError, ReportError
 
 app = typer.Typer(
     help="From a book of delinquent accounts to this month's case-analysis report.",
@@ -23,8 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-INTERRUPTED = 130
+STOPPED = (130, 143)  # by Ctrl-C, by SIGTERM
 BUG = 70
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 _debug = False
 
@@ -72,21 +74,25 @@ def report(
 @app.command()
 def simulate(
     target: Annotated[Path, typer.Argument(help="The folder to write the book to.")],
-    accounts: Annotated[int, typer.Option(min=1, help="Number of accounts.")] = 4000,
-    months: Annotated[int, typer.Option(min=1, help="Length in months.")] = 24,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 1,
-    end: Annotated[str, typer.Option(help="The last month, such as 2026-10.")] = "2026-10",
+    accounts: Annotated[int, typer.Option(help="Number of accounts.")] = 3_000,
+    months: Annotated[int, typer.Option(help="Length in months.")] = 24,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same bytes.")] = None,
+    end: Annotated[str, typer.Option(help="The last day.")] = "2026-10-31",
 ) -> None:
     """Write a synthetic book whose truth is known."""
-    from collectlab.book.simulate import write_book
+    from collectlab.book.simulate import SEED, write_book
 
-    write_book(target, accounts=accounts, months=months, seed=seed, end=end)
+    written = write_book(target, accounts, months, SEED if seed is None else seed, end)
+    for row in written.itertuples():
+        print(f"{row.table:<14}{row.rows:>14,} rows")
     print(_short(target))
 
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="A source: a folder with source.yml and one .sql a table.")],
+    source: Annotated[
+        str, typer.Argument(help="A source: a folder with source.yml and one .sql a table, or its name.")
+    ],
     raw: Annotated[Path, typer.Argument(help="The folder with the raw files.")],
     target: Annotated[Path, typer.Argument(help="The folder to write the book to.")],
     s: Annotated[
@@ -97,8 +103,7 @@ def import_(
     from collectlab.book.sources import import_source
     from collectlab.report.config import split_overrides
 
-    import_source(source, raw, target, split_overrides(s or ()))
-    print(_short(target))
+    print(import_source(source, raw, target, split_overrides(s or ())))
 
 
 @app.command()
@@ -161,41 +166,54 @@ def _short(path: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
-    sys.exit(_run(arguments))
+    from collectlab.report.staging import stoppable
+
+    with stoppable():
+        code = _run(arguments)
+    sys.exit(code)
 
 
 def _run(arguments: list[str] | None) -> int:
     try:
-        app(arguments, prog_name="collectlab")
+        try:
+            app(arguments, prog_name="collectlab")
+        except SystemExit as stop:
+            sys.stdout.flush()
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+            if code in STOPPED:
+                return _fail("Stopped; what was half made has been removed.", code)
+            return code
         return 0
-    except SystemExit as stop:
-        sys.stdout.flush()
-        return stop.code if isinstance(stop.code, int) else 1
     except CollectlabError as error:
-        if _debug:
-            _traceback(error)
-        print(f"Error: {error}", file=sys.stderr)
-        return error.exit_code
+        _traceback(error)
+        return _fail(f"Error: {error}", error.exit_code)
     except KeyboardInterrupt:
-        print("Stopped; nothing was left behind.", file=sys.stderr)
-        return INTERRUPTED
+        return _fail("Stopped; what was half made has been removed.", STOPPED[0])
     except BrokenPipeError:
         # The reader of our output has gone; the interpreter would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if _debug:
-            _traceback(error)
+        _traceback(error)
+        refused = isinstance(error, OSError) and error.errno in UNWRITABLE
+        if refused or "No space left on device" in str(error):
+            return _fail(f"Error: cannot read or write: {error}", ReportError.exit_code)
         text = " ".join(str(error).split())[:300]
-        print(
+        return _fail(
             f"Error: {type(error).__name__}: {text}\nThis is a bug in collectlab, not your mistake. "
             "Run again with `collectlab --debug …` and report what it shows.",
-            file=sys.stderr,
+            BUG,
         )
-        return BUG
+
+
+def _fail(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
 
 
 def _traceback(error: BaseException) -> None:
+    if not _debug:
+        return
     import traceback
 
     print(getattr(error, "notebook_traceback", ""), file=sys.stderr)

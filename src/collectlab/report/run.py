@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from collectlab.core.errors import ReportError
-from collectlab.report import config, manifest, render
-from collectlab.report.config import Plan
 from collectlab.report.execute import Workers
-from collectlab.report.month import month_bounds
-from collectlab.report.staging import disk_errors, staged
+from collectlab.report.staging import disk_errors, staged, stoppable
+
+if TYPE_CHECKING:
+    from collectlab.report.config import Plan
 
 
 def run(
@@ -65,17 +60,23 @@ def run(
     >>> cl.report.run("params/report.yml", month="2026-10")    # doctest: +SKIP
     PosixPath('outputs/2026-10')
     """
+    from collectlab.report import config, manifest, render
+
     plan = config.load(params_file, overrides, month=month, out=out)
+    from collectlab.book.freeze import freeze
+    from collectlab.report.month import month_bounds
+
     book, month = _open(plan)
     target = plan.out / month
-    with _stoppable(), staged(target) as folder, disk_errors(plan.out):
+    with stoppable(), staged(target) as folder, disk_errors(plan.out):
         scratch = folder / ".scratch"
         count = max(1, min(jobs or os.cpu_count() or 1, len(plan.notebooks)))
         for part in ("params", "notebooks", "tables", "figures"):
             (folder / part).mkdir()
         with Workers(count, scratch) as workers, _Progress(progress) as shown:
-            shown.say(f"{month}: freezing the book as it was known on {month_bounds(month)[1]}")
-            _freeze(book, plan, folder / "book", month)
+            last_day = month_bounds(month)[1]
+            shown.say(f"{month}: freezing the book as it was known on {last_day}")
+            freeze(book, folder / "book", until=last_day)
             _keep_params(plan, folder, month)
             shown.say(f"{month}: {len(plan.notebooks)} notebooks, {count} at a time")
             shown.chapters([p.stem for p in plan.notebooks])
@@ -114,14 +115,10 @@ def _open(plan: Plan) -> tuple[Any, str]:
     return book, month
 
 
-def _freeze(book: Any, plan: Plan, target: Path, month: str) -> None:
-    from collectlab.book.freeze import freeze
-
-    freeze(book, target, until=month_bounds(month)[1])
-
-
 def _keep_params(plan: Plan, folder: Path, month: str) -> None:
     """Copy the parameter files, and write ``report.yml`` as it held, so that the folder can be run again."""
+    import yaml
+
     for path in sorted([*plan.params.glob("*.yml"), *plan.params.glob("*/*.yml")]):
         copy = folder / "params" / path.relative_to(plan.params)
         if copy.parent.name != "sources":
@@ -143,26 +140,6 @@ def _request(plan: Plan, notebook: Path, folder: Path, month: str) -> dict[str, 
         "cwd": str(folder / "notebooks"),
         "parameters": plan.parameters(notebook.stem, month),
     }
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """End in order when told to (SIGTERM as well as Ctrl-C), and do not let a second Ctrl-C cut that short."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-
-    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 class _Progress:

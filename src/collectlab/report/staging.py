@@ -6,9 +6,12 @@ import contextlib
 import errno
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from collectlab.core.errors import ReportError
 
@@ -125,3 +128,23 @@ def disk_errors(place: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise ReportError(f"cannot write under {place}: {error.strerror}: {error.filename}.") from error
         raise
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """End in order when told to (SIGTERM as well as Ctrl-C), and do not let a second Ctrl-C cut that short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
