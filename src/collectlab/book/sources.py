@@ -312,7 +312,7 @@ def _write_tables(
             )
             (count,) = con.execute(
                 f"SELECT count(*) FROM read_parquet({quote_text(book / f'{name}.parquet')})"
-            ).fetchone()
+            ).fetchall()[0]
         except duckdb.Error as error:
             raise BookError(f"{file}: {engine_words(error)}") from error
         rows.append((name, count))
@@ -326,8 +326,8 @@ def _assumptions(
     values: dict[str, str] = {name: _shown(spec.settings[name], value) for name, value in settings.items()}
     for name, query in spec.figures.items():
         try:
-            (value,) = con.execute(query).fetchone()
-        except (duckdb.Error, TypeError, ValueError) as error:
+            (value,) = con.execute(query).fetchall()[0]
+        except (duckdb.Error, IndexError, ValueError) as error:
             raise BookError(f"source.yml: figure {name}: {engine_words(error)}") from error
         values[name] = f"{value:,}" if isinstance(value, (int, float)) else str(value)
     try:
