@@ -23,6 +23,8 @@ from collectlab.measures._counts import as_list, natural, plain
 #: Outcomes after which no more is recovered from the episode; after a charge-off the work goes on.
 FINAL = ("cured", "settled", "sold")
 OUTCOMES = (*FINAL, "charged_off", "censored")
+#: Money is counted in whole 1/UNIT of the currency: fine enough for the cost of one message.
+UNIT = 10_000
 _EPOCH = date(1970, 1, 1)
 
 
@@ -32,10 +34,10 @@ def day_number(column: str) -> nw.Expr:
     return (moment - nw.lit(_EPOCH).cast(nw.Datetime("us"))).dt.total_minutes() // 1440
 
 
-def cents(column: str) -> nw.Expr:
-    """Money as whole cents, so that sums do not depend on the order of rows; NaN becomes missing."""
+def fixed(column: str) -> nw.Expr:
+    """Money in whole ten-thousandths, so that sums do not depend on the order of rows; NaN becomes missing."""
     value = nw.col(column).cast(nw.Float64)
-    return nw.when(value.is_finite()).then((value * 100).round(0)).cast(nw.Int64)
+    return nw.when(value.is_finite()).then((value * UNIT).round(0)).cast(nw.Int64)
 
 
 def whole_sum(expr: nw.Expr) -> nw.Expr:
@@ -58,7 +60,7 @@ def same_engine(first: nw.LazyFrame, *others: nw.LazyFrame) -> list[nw.LazyFrame
 class Flows:
     """Counts by replicate group of customers (axis 0), group (axis 1) and day 0 … horizon (axis 2).
 
-    ``enter``, ``end`` and ``final`` are summed weights (cents owed, or episodes); each ``flow`` is in cents.
+    ``enter``, ``end`` and ``final`` are summed weights (money owed, or episodes). Money is in 1/UNIT.
     """
 
     by: list[str]
@@ -127,7 +129,7 @@ def count_flows(
     cap: Sequence[str] = (),
     as_of: date | None = None,
 ) -> Flows:
-    """Count episodes and the flows of ``money`` (name → frame with account_id, day number and cents).
+    """Count episodes and the flows of ``money`` (name → frame with account, day number and amount).
 
     ``weight`` is "amount" (each unit of money owed counts once) or "episode". Flows named in ``cap`` stop
     at the amount owed at entry, episode by episode.
@@ -171,7 +173,7 @@ def count_flows(
         cell = (counted["__rep"].to_numpy(int), where, counted["__day"].to_numpy(int))
         np.add.at(out, cell, counted["__counted"].to_numpy(float))
         flow[name] = out[..., : horizon + 1]
-        total = engine.collect(frame.select(whole_sum(nw.col("__cents")).alias("total")))["total"].iloc[0]
+        total = engine.collect(frame.select(whole_sum(nw.col("__amount")).alias("total")))["total"].iloc[0]
         within = counted["__day"] <= horizon
         accounting[f"{name}: all"] = int(total or 0)
         accounting[f"{name}: counted"] = int(counted.loc[within, "__counted"].sum())
@@ -193,9 +195,9 @@ def count_flows(
         final=lay("__to", weigh, final),
         flow=flow,
         episodes=size.to_numpy(),
-        owed=owed.to_numpy() / 100,
+        owed=owed.to_numpy() / UNIT,
         active=active,
-        accounting=pd.Series(accounting) / 100,
+        accounting=pd.Series(accounting) / UNIT,
         notes=notes,
     )
 
@@ -229,7 +231,7 @@ def spells_with_windows(
         __entry=nw.col("entry_day").cast(nw.Int64),
         __exit=nw.col("exit_day").cast(nw.Int64),
         __outcome=nw.col("outcome").cast(nw.String),
-        __cap=cents(amount),
+        __cap=fixed(amount),
         __seen=nw.coalesce(*seen).cast(nw.Int64),
     )
     keep = [f"__by{i}" for i in range(len(by))] + [f"__bucket{i}" for i in range(len(bucket))]
@@ -263,10 +265,22 @@ def _last_day(spells: nw.LazyFrame) -> int:
 def match(
     spells: nw.LazyFrame, money: nw.LazyFrame, *, by: Sequence[str], horizon: int, capped: bool
 ) -> pd.DataFrame:
-    """Cells by group × replicate × day since day 0 (``horizon + 1`` = later), in cents.
+    """Cells of :func:`lay_on_days` by group × replicate × day since day 0 (``horizon + 1`` = later)."""
+    daily = lay_on_days(spells, money, by=by, capped=capped)
+    return engine.collect(
+        daily.with_columns(__day=nw.min_horizontal(nw.col("__day"), nw.lit(horizon + 1)))
+        .group_by(*by, "__rep", "__day")
+        .agg(*(whole_sum(nw.col(c)).alias(c) for c in ("__counted", "__over", "__early")))
+    )
 
-    ``counted`` is money within the window (up to the amount owed if ``capped``), ``over`` what exceeds it,
-    ``early`` what was paid up to the day a left-truncated episode was first seen.
+
+def lay_on_days(
+    spells: nw.LazyFrame, money: nw.LazyFrame, *, by: Sequence[str], capped: bool
+) -> nw.LazyFrame:
+    """One row per episode × day with money, lazily, in 1/UNIT.
+
+    ``__counted`` is money within the window (up to the amount owed if ``capped``), ``__over`` what exceeds
+    it, ``__early`` what was paid up to the day a left-truncated episode was first seen.
     """
     bucket = [c for c in spells.collect_schema().names() if c.startswith("__bucket")]
     unit = ["__account", "__start", *bucket]
@@ -277,12 +291,12 @@ def match(
         .filter((nw.col("__day") >= 0) & (nw.col("__day") <= nw.col("__end")))
     )
     daily = inside.group_by(*unit, *by, "__rep", "__entry", "__cap", "__day").agg(
-        __cents=whole_sum(nw.col("__cents"))
+        __amount=whole_sum(nw.col("__amount"))
     )
     early = (nw.col("__day") <= nw.col("__entry")) & (nw.col("__entry") > 0)
     daily = daily.with_columns(
-        __early=nw.when(early).then(nw.col("__cents")).otherwise(nw.lit(0)).cast(nw.Int64),
-        __money=nw.when(early).then(nw.lit(0)).otherwise(nw.col("__cents")).cast(nw.Int64),
+        __early=nw.when(early).then(nw.col("__amount")).otherwise(nw.lit(0)).cast(nw.Int64),
+        __money=nw.when(early).then(nw.lit(0)).otherwise(nw.col("__amount")).cast(nw.Int64),
     )
     if capped:
         so_far = nw.col("__money").cum_sum().over(*unit, order_by="__day").cast(nw.Int64)
@@ -292,23 +306,15 @@ def match(
         )
     else:
         daily = daily.with_columns(__counted=nw.col("__money"))
-    cells = daily.with_columns(
-        __over=nw.col("__money") - nw.col("__counted"),
-        __day=nw.min_horizontal(nw.col("__day"), nw.lit(horizon + 1)),
-    )
-    return engine.collect(
-        cells.group_by(*by, "__rep", "__day").agg(
-            *(whole_sum(nw.col(c)).alias(c) for c in ("__counted", "__over", "__early"))
-        )
-    )
+    return daily.with_columns(__over=nw.col("__money") - nw.col("__counted"))
 
 
 def as_money(frame: Any, on: str, amount: nw.Expr | str) -> nw.LazyFrame:
-    """A table of payments or costs as account, day number and cents."""
+    """A table of payments or costs as account, day number and amount in 1/UNIT."""
     lazy = engine.scan(frame)
     engine.require(lazy, "account_id", on, *([amount] if isinstance(amount, str) else []))
-    value = cents(amount) if isinstance(amount, str) else amount
-    return lazy.select(__account=nw.col("account_id"), __on=day_number(on), __cents=value)
+    value = fixed(amount) if isinstance(amount, str) else amount
+    return lazy.select(__account=nw.col("account_id"), __on=day_number(on), __amount=value)
 
 
 def distinct_groups(cells: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

@@ -373,10 +373,15 @@ def _notes(flows: Flows, estimate: np.ndarray) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def group_labels(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """A label for each row from its grouping columns: ``A × North``."""
+    if not by:
+        return ["all"] * len(table)
+    text = table[list(by)].astype(object).where(table[list(by)].notna(), "missing").astype(str)
+    return text.agg(" × ".join, axis=1).tolist()
+
+
 def split(table: pd.DataFrame, by: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
     """The table's parts by group, in table order, each with its label."""
-    if not by:
-        return [("all", table)]
-    labels = table[list(by)].astype(object).where(table[list(by)].notna(), "missing").astype(str)
-    joined = labels.agg(" × ".join, axis=1)
-    return [(label, table[joined == label]) for label in joined.unique()]
+    labels = pd.Series(group_labels(table, by), index=table.index)
+    return [(label, table[labels == label]) for label in labels.unique()]

@@ -1,0 +1,451 @@
+"""What collection costs and what it brings: by strategy (per episode) or by channel (what followed a contact)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+
+from collectlab.core import engine, tables
+from collectlab.core.errors import FrameError, NotAvailable, first_few
+from collectlab.core.jackknife import GROUPS, jackknife, with_replicates
+from collectlab.core.plots import PALETTE, new_axes
+from collectlab.core.results import Result
+from collectlab.measures._counts import as_list
+from collectlab.measures.flows import (
+    UNIT,
+    as_money,
+    count_flows,
+    day_number,
+    distinct_groups,
+    fixed,
+    group_codes,
+    lay_on_days,
+    same_engine,
+    spells_with_windows,
+    whole_sum,
+)
+from collectlab.measures.recovery import group_labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_NOT_REACHED = ("no_answer", "wrong_number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostBenefit(Result):
+    """Cost, recovery and net by group; one row per group × ``measure``.
+
+    ``basis`` is "episode" (means per episode within the horizon) or "contact" (totals, and money that
+    followed a contact).
+    """
+
+    by: tuple[str, ...] = ()
+    basis: str = "episode"
+    plottable = True
+
+    def wide(self) -> pd.DataFrame:
+        """One row per group, the estimates side by side."""
+        sizes = [c for c in ("episodes", "actions", "contacts") if c in self.table]
+        names = list(dict.fromkeys(self.table["measure"]))
+        parts = [self.table[self.table["measure"] == m].reset_index(drop=True) for m in names]
+        columns = {m: part["estimate"] for m, part in zip(names, parts)}
+        return pd.concat([parts[0][[*self.by, *sizes]], pd.DataFrame(columns)], axis=1)
+
+    def display_table(self) -> pd.DataFrame:
+        """One row per group; each estimate with its interval."""
+        shown = self.wide()
+        for measure in dict.fromkeys(self.table["measure"]):
+            rows = self.table[self.table["measure"] == measure]
+            shown[measure] = [
+                _with_interval(r.estimate, r.conf_low, r.conf_high, r.unit)
+                for r in rows.itertuples(index=False)
+            ]
+        names = list(dict.fromkeys(self.table["measure"]))
+        return tables.display_table(shown, formats=dict.fromkeys(names, "text"))
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Recovered and cost as bars, net as a point with its interval."""
+        labels = group_labels(self.wide(), self.by)
+        ax = new_axes(ax, figsize=(7.2, 1.2 + 0.55 * len(labels)))
+        place = np.arange(len(labels))[::-1]
+        per = "_per_episode" if self.basis == "episode" else ""
+        part = {
+            m: self.table[self.table["measure"] == m + per].reset_index(drop=True)
+            for m in ("cost", "recovered", "net")
+        }
+        ax.barh(place, part["recovered"]["estimate"], height=0.55, color=PALETTE[5], label="recovered")
+        ax.barh(place, -part["cost"]["estimate"], height=0.55, color=PALETTE[1], label="cost")
+        net = part["net"]
+        reach = np.abs(net[["conf_low", "conf_high"]].to_numpy().T - net["estimate"].to_numpy())
+        ax.errorbar(
+            net["estimate"],
+            place,
+            xerr=np.nan_to_num(reach),
+            fmt="D",
+            color="black",
+            markersize=4.5,
+            capsize=3,
+            label=f"net ({self.conf_level:.0%} interval)",
+        )
+        ax.axvline(0, color="#444444", linewidth=0.8)
+        ax.set_yticks(place, labels)
+        ax.grid(axis="y", visible=False)
+        ax.grid(axis="x", visible=True)
+        ax.set_title(self.title)
+        ax.set_xlabel("Money per episode" if self.basis == "episode" else "Money")
+        ax.xaxis.set_major_formatter(lambda v, _: f"{v:,.0f}".replace("-", "−"))
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        return ax
+
+
+def cost_benefit(
+    episodes: Any,
+    payments: Any,
+    actions: Any,
+    *,
+    by: str | Sequence[str] | None = "strategy",
+    unit_costs: Mapping[str, float] | None = None,
+    horizon: int = 90,
+    window: int = 7,
+    amount: str = "amount_at_entry",
+    conf_level: float = 0.95,
+    cluster: str = "customer_id",
+    as_of: date | None = None,
+) -> CostBenefit:
+    """Cost, recovery, net, and cost per 100 recovered, by group.
+
+    Two bases, chosen by where ``by`` is found:
+
+    * a column of ``episodes`` (strategy, region, …; also None): mean cost and recovery *per episode*
+      within ``horizon`` days of day 0, M(horizon) of :func:`collectlab.measures.flows.mean_cumulative`
+      with each episode counting once, so that short follow-up is neither left out nor taken for unpaid.
+    * otherwise a column of ``actions`` (channel, team, agency): *totals*. A payment goes to the account's
+      last contact on or before its day, if that was at most ``window`` days earlier (last touch); it is
+      gross: what followed, not what was caused. All actions cost, only contacts are credited; a contact
+      is an action that is not marked as not connected, no answer or wrong number.
+
+    Recovered money is what is paid in an episode, up to the amount owed at entry.
+
+    Parameters
+    ----------
+    episodes, payments : frame
+        As in :func:`collectlab.measures.recovery.recovery_curve`.
+    actions : frame
+        account_id, at, and channel or cost; outcome and connected where there.
+    by : str, list of str or None
+        See above. All columns must be in the same one of the two frames.
+    unit_costs : mapping, optional
+        Channel → cost of one action, for actions whose own ``cost`` is missing.
+    horizon : int
+        Days since day 0 (basis "episode" only).
+    window : int
+        Days after a contact (basis "contact" only).
+    amount, cluster, as_of, conf_level
+        As in ``recovery_curve``. The interval is the delete-a-group jackknife over customers.
+
+    Returns
+    -------
+    CostBenefit
+        Rows [by…], measure: ``cost_per_episode, recovered_per_episode, net_per_episode`` or ``cost,
+        recovered, net``; and ``cost_per_100_recovered`` (cost as a percentage of what came back).
+
+    Raises
+    ------
+    FrameError
+        A column is missing, or a channel has neither costs of its own nor a unit cost.
+    NotAvailable
+        There are no actions, or no episode has an amount owed.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> episodes = pd.DataFrame({
+    ...     "account_id": ["a", "b"], "started_on": pd.to_datetime(["2026-01-01", "2026-01-01"]),
+    ...     "entry_day": [0, 0], "exit_day": [90, 90], "outcome": ["cured", "censored"],
+    ...     "amount_at_entry": [100.0, 100.0]})
+    >>> payments = pd.DataFrame({
+    ...     "account_id": ["a"], "paid_on": pd.to_datetime(["2026-01-20"]), "amount": [100.0]})
+    >>> actions = pd.DataFrame({
+    ...     "account_id": ["a", "b"], "at": pd.to_datetime(["2026-01-15 10:00", "2026-01-16 10:00"]),
+    ...     "channel": ["call", "call"]})
+    >>> cost_benefit(episodes, payments, actions, by=None, unit_costs={"call": 2.5}).wide().round(2).T
+                               0
+    episodes                 2.0
+    cost_per_episode         2.5
+    recovered_per_episode   50.0
+    net_per_episode         47.5
+    cost_per_100_recovered   5.0
+    """
+    names = as_list(by)
+    spent = engine.scan(actions)
+    engine.require(spent, "account_id", "at")
+    if not engine.collect(spent.select(n=nw.len()))["n"].iloc[0]:
+        raise NotAvailable("there are no actions, so no cost.")
+    spent, notes = _with_cost(spent, unit_costs)
+    if names and not set(names) <= set(engine.scan(episodes).collect_schema().names()):
+        have = spent.collect_schema().names()
+        if not set(names) <= set(have):
+            engine.require(engine.scan(episodes), *names)
+        return _by_contact(
+            episodes, payments, spent, names, window, amount, cluster, conf_level, as_of, notes
+        )
+    return _by_episode(episodes, payments, spent, names, horizon, amount, cluster, conf_level, as_of, notes)
+
+
+def _by_episode(
+    episodes, payments, spent, by, horizon, amount, cluster, conf_level, as_of, notes
+) -> CostBenefit:
+    flows = count_flows(
+        episodes,
+        {
+            "payments": as_money(payments, "paid_on", "amount"),
+            "costs": as_money(spent, "at", nw.col("__cost")),
+        },
+        by=by,
+        horizon=horizon,
+        amount=amount,
+        cluster=cluster,
+        weight="episode",
+        cap=("payments",),
+        as_of=as_of,
+    )
+    found = {}
+    for name, (unit, of) in _MEASURES.items():
+
+        def statistic(curve: dict[str, np.ndarray], of=of) -> np.ndarray:
+            return of(curve["costs"][:, -1] / UNIT, curve["payments"][:, -1] / UNIT)
+
+        label = name if name == "cost_per_100_recovered" else f"{name}_per_episode"
+        found[label] = (unit, flows.estimate(statistic, conf_level))
+    outside = flows.accounting["costs: in no episode"] + flows.accounting["costs: before first seen"]
+    if outside:
+        notes = [
+            *notes,
+            f"{outside:,.0f} spent outside the episodes (reminders, before first seen) is not counted.",
+        ]
+    if any(np.isnan(values[0]).any() for _, values in found.values()):
+        notes = [*notes, f"Missing (–): no episode is followed for {horizon} days, or nothing was recovered."]
+    return CostBenefit(
+        table=_long(flows.groups[by], {"episodes": flows.episodes}, found),
+        estimand=f"Mean cost and recovery per episode within {horizon} days of the first day past due",
+        unit="money2",
+        title=f"Cost and benefit within {horizon} days",
+        notes=(
+            *flows.notes,
+            *notes,
+            "Recovered: payments in the episode, no more than was overdue at entry.",
+        ),
+        conf_level=conf_level,
+        by=tuple(by),
+    )
+
+
+def _by_contact(
+    episodes, payments, spent, by, window, amount, cluster, conf_level, as_of, notes
+) -> CostBenefit:
+    if int(window) != window or window < 0:
+        raise FrameError(f"window is {window!r}. Allowed: whole days ≥ 0.")
+    spells = spells_with_windows(episodes, by=[], amount=amount, cluster=cluster, as_of=as_of)
+    spells, money, spent = same_engine(spells, as_money(payments, "paid_on", "amount"), spent)
+    inner = [f"__by{i}" for i in range(len(by))]
+    have = spent.collect_schema().names()
+    reached = nw.lit(True)
+    if "connected" in have:
+        reached = reached & nw.col("connected").fill_null(True)
+    if "outcome" in have:
+        reached = reached & ~nw.col("outcome").is_in(_NOT_REACHED).fill_null(False)
+    deeds = spent.select(
+        *(nw.col(b).alias(i) for b, i in zip(by, inner)),
+        __account=nw.col("account_id"),
+        __at=nw.col("at"),
+        __on=day_number("at"),
+        __cost=nw.col("__cost"),
+        __reached=nw.when(reached).then(nw.lit(1)).otherwise(nw.lit(0)),
+    )
+    owners = spells.select("__account", "__rep").unique(subset=["__account"], keep="any")
+    # an account with actions but no episode stands for itself
+    own = with_replicates(deeds.with_columns(__id=nw.col("__account").cast(nw.String)), "__id", name="__own")
+    own, owners = same_engine(own, owners)
+    deeds = own.join(owners, on="__account", how="left").with_columns(__rep=nw.coalesce("__rep", "__own"))
+    spent_cells = engine.collect(
+        deeds.group_by(*inner, "__rep").agg(
+            __cost=whole_sum(nw.col("__cost")),
+            __actions=nw.len().cast(nw.Int64),
+            __contacts=whole_sum(nw.col("__reached")),
+        )
+    )
+    paid = lay_on_days(spells, money, by=[], capped=True).select(
+        "__account", "__rep", __on=nw.col("__start") + nw.col("__day"), __counted=nw.col("__counted")
+    )
+    paid_cells = engine.collect(
+        last_touch(deeds.filter(nw.col("__reached") == 1), paid, inner, window)
+        .group_by(*inner, "__rep", "__credited")
+        .agg(__counted=whole_sum(nw.col("__counted")))
+    )
+    groups = distinct_groups(spent_cells, inner)
+    credited = paid_cells[paid_cells["__credited"] == 1]
+    counts = np.zeros((GROUPS, len(groups), 3))
+    counts[..., 2] = 1.0  # so that sums without a replicate group can be scaled up
+    for cells, column, k in ((spent_cells, "__cost", 0), (credited, "__counted", 1)):
+        where = (cells["__rep"].to_numpy(int), group_codes(cells, groups, inner))
+        np.add.at(counts[..., k], where, cells[column].to_numpy(float))
+    found = {}
+    for name, (unit, of) in _MEASURES.items():
+
+        def statistic(sums: np.ndarray, of=of) -> np.ndarray:
+            up = GROUPS / sums[..., 2] / UNIT
+            return of(sums[..., 0] * up, sums[..., 1] * up)
+
+        found[name] = (unit, jackknife(counts.sum(axis=0), counts, statistic, conf_level))
+    where = group_codes(spent_cells, groups, inner)
+    sizes = {
+        name: np.bincount(where, spent_cells[f"__{name}"].to_numpy(float), len(groups)).astype("int64")
+        for name in ("actions", "contacts")
+    }
+    total, followed = paid_cells["__counted"].sum() / UNIT, credited["__counted"].sum() / UNIT
+    table = _long(groups.set_axis(by, axis=1), sizes, found)
+    return CostBenefit(
+        table=table,
+        estimand=f"Cost of all actions, and money recovered within {window} days after the last contact",
+        unit="money",
+        title=f"Cost and benefit by {' × '.join(by)}",
+        notes=(
+            *notes,
+            "Gross: what followed a contact, not what was caused by it; a payment counts for the last contact only.",
+            f"{total - followed:,.0f} of {total:,.0f} recovered followed no contact within {window} days.",
+        ),
+        conf_level=conf_level,
+        by=tuple(by),
+        basis="contact",
+    )
+
+
+def last_touch(
+    contacts: nw.LazyFrame, paid: nw.LazyFrame, groups: Sequence[str], window: int
+) -> nw.LazyFrame:
+    """``paid`` with the ``groups`` of the account's last contact, and ``__credited`` (1 within ``window`` days).
+
+    Of several contacts on a day the latest counts; one on the day of the payment counts as before it.
+    """
+    if contacts.collect_schema()["__account"] != paid.collect_schema()["__account"]:
+        text = nw.col("__account").cast(nw.String)
+        contacts, paid = contacts.with_columns(__account=text), paid.with_columns(__account=text)
+    order = ["__at", *groups]
+    last = contacts.unique(subset=["__account", "__on"], keep="last", order_by=order)
+    last = last.select("__account", "__on", *groups)
+    marks = nw.concat(
+        [
+            last.select("__account", "__on", __touch=nw.col("__on"), __kind=nw.lit(0)),
+            paid.select("__account", "__on", __touch=nw.lit(None, nw.Int64), __kind=nw.lit(1)),
+        ]
+    ).unique(subset=["__account", "__on", "__kind"], keep="any")
+    touched = (
+        marks.with_columns(
+            __touch=nw.col("__touch")
+            .cast(nw.Int64)
+            .fill_null(strategy="forward")
+            .over("__account", order_by=["__on", "__kind"])
+        )
+        .filter(nw.col("__kind") == 1)
+        .select("__account", "__on", "__touch")
+    )
+    near = (nw.col("__on") - nw.col("__touch") <= window).fill_null(False)
+    return (
+        paid.join(touched, on=["__account", "__on"], how="left")
+        .with_columns(__credited=nw.when(near).then(nw.lit(1)).otherwise(nw.lit(0)))
+        .join(
+            last.with_columns(__touch=nw.col("__on")).select("__account", "__touch", *groups),
+            on=["__account", "__touch"],
+            how="left",
+        )
+    )
+
+
+def _with_cost(
+    actions: nw.LazyFrame, unit_costs: Mapping[str, float] | None
+) -> tuple[nw.LazyFrame, list[str]]:
+    """``actions`` with ``__cost`` in 1/UNIT; every channel must be costed in some way."""
+    names = actions.collect_schema().names()
+    if unit_costs is not None:
+        bad = {
+            c: v
+            for c, v in unit_costs.items()
+            if not isinstance(v, (int, float)) or not math.isfinite(v) or v < 0
+        }
+        if bad:
+            raise FrameError(f"unit_costs: {first_few(list(bad.items()))}. Allowed: channel → number ≥ 0.")
+    channel = nw.col("channel") if "channel" in names else nw.lit("action")
+    cost = fixed("cost") if "cost" in names else nw.lit(None, nw.Int64)
+    for name, value in (unit_costs or {}).items():
+        same = nw.when(channel.cast(nw.String) == name).then(nw.lit(round(value * UNIT))).cast(nw.Int64)
+        cost = nw.coalesce(cost, same)
+    costed = actions.with_columns(__channel=channel.cast(nw.String), __cost=cost)
+    per = engine.collect(
+        costed.group_by("__channel").agg(
+            n=nw.len().cast(nw.Int64),
+            missing=whole_sum(nw.when(nw.col("__cost").is_null()).then(nw.lit(1)).otherwise(nw.lit(0))),
+        )
+    ).sort_values("__channel")
+    without = per[per["missing"] == per["n"]]
+    if len(without):
+        listed = [
+            f"{c} ({n:,} actions)" for c, n in zip(without["__channel"].fillna("no channel"), without["n"])
+        ]
+        raise FrameError(
+            f"no cost is known for {first_few(listed)}. Give unit_costs, such as "
+            f"{{{without['__channel'].iloc[0]!r}: 1.50}} (0 if it is free), or a cost column in actions."
+        )
+    notes = [
+        f"{missing:,} of {n:,} actions by {name} have no cost and count as free."
+        for name, missing, n in zip(per["__channel"].fillna("no channel"), per["missing"], per["n"])
+        if missing
+    ]
+    return costed.with_columns(__cost=nw.col("__cost").fill_null(0)), notes
+
+
+def _per_100(cost: np.ndarray, recovered: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(recovered > 0, 100 * cost / recovered, np.nan)
+
+
+#: Measure → (unit, function of cost and recovered).
+_MEASURES = {
+    "cost": ("money2", lambda cost, recovered: cost),
+    "recovered": ("money2", lambda cost, recovered: recovered),
+    "net": ("money2", lambda cost, recovered: recovered - cost),
+    "cost_per_100_recovered": ("money2", _per_100),
+}
+
+
+def _long(groups: pd.DataFrame, sizes: Mapping[str, np.ndarray], found: Mapping) -> pd.DataFrame:
+    """One row per group × measure."""
+    rows = []
+    for g in range(len(groups)):
+        for measure, (unit, values) in found.items():
+            numbers = dict(zip(("estimate", "std_error", "conf_low", "conf_high"), (v[g] for v in values)))
+            rows.append(
+                {
+                    **groups.iloc[g].to_dict(),
+                    "measure": measure,
+                    **{name: size[g] for name, size in sizes.items()},
+                    **numbers,
+                    "unit": unit,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _with_interval(value: float, low: float, high: float, unit: str) -> str:
+    kind = "money" if unit == "money2" and abs(value) >= 1000 else unit
+    shown = tables.format_value(value, kind)
+    if pd.isna(low) or pd.isna(high):
+        return shown
+    return f"{shown} ({tables.format_value(low, kind)} to {tables.format_value(high, kind)})"
