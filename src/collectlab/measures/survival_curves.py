@@ -1,0 +1,199 @@
+"""What the estimators return: frozen step functions that can be read on any day within the follow-up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from collectlab.core import tables
+from collectlab.core.errors import FrameError, first_few, nearest
+from collectlab.core.results import Result
+from collectlab.measures._counts import Cells, Track, spoken, stack, whole
+from collectlab.measures.survival_math import crossing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SUMMARY_DAYS = (30, 60, 90, 180, 360)
+INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One curve: its values from each of its days on, and before the first."""
+
+    group: int
+    track: Track
+    values: dict[str, np.ndarray]  #: estimate, std_error, conf_low, conf_high
+    before: tuple[float, float, float, float]
+    outcome: Any = None
+
+    def at(self, days: np.ndarray) -> dict[str, Any]:
+        """The step function on ``days``, missing past the follow-up."""
+        position = np.searchsorted(self.track.days, days, side="right")
+        unknown = (days > self.track.last_day) & (not self.track.all_left)
+        out = {} if self.outcome is None else {"outcome": self.outcome}
+        out |= {"day": days, "at_risk": whole(self.track.at_risk_on(days))}
+        for name, first in zip(INTERVAL, self.before):
+            out[name] = np.where(unknown, np.nan, np.concatenate([[first], self.values[name]])[position])
+        return out
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Curves(Result):
+    """Step functions of whole days, one or several for each group."""
+
+    cells: Cells
+    steps: tuple[Step, ...]
+
+    plottable = True
+
+    @property
+    def by(self) -> tuple[str, ...]:
+        """Names of the grouping columns in the table."""
+        return tuple(self.cells.groups.columns)
+
+    @property
+    def follow_up(self) -> pd.DataFrame:
+        """[by…], episodes, first_day (0 unless everybody was first seen later), last_day."""
+        parts = []
+        for track in self.cells.tracks():
+            first = max(int(track.entry_days[0]), 0)
+            episodes = whole(track.entered.sum(keepdims=True))
+            parts.append({"episodes": episodes, "first_day": first, "last_day": track.last_day})
+        return stack(self.cells, parts)
+
+    def at(self, days: int | Sequence[int], *, beyond: str = "raise") -> pd.DataFrame:
+        """The curves on given days, tidy: [by…], (outcome,) day, at_risk, estimate and its interval.
+
+        Parameters
+        ----------
+        days : int or sequence of int
+            Whole days ≥ 0.
+        beyond : {"raise", "nan"}
+            What to do past a group's last day of follow-up: refuse, or leave the figures missing. A curve
+            after whose last day nobody was still delinquent is known to be flat, and goes on.
+
+        Raises
+        ------
+        FrameError
+            A day lies beyond the follow-up (each such group and its last day are named) or is no whole day.
+        """
+        days = whole_days(days, "days")
+        if beyond not in ("raise", "nan"):
+            raise FrameError(f"beyond is {beyond!r}. Allowed: 'raise', 'nan'.")
+        short = {
+            step.group: f"{self.cells.name(step.group) or 'everybody'} up to day {step.track.last_day:,}"
+            for step in self.steps
+            if days.max() > step.track.last_day and not step.track.all_left
+        }
+        if short and beyond == "raise":
+            raise FrameError(
+                f"day {days.max():,} lies beyond the follow-up ({first_few(list(short.values()))}). "
+                "Allowed: days within it, or beyond='nan' for missing figures there."
+            )
+        columns = [c for c in self.table.columns if c not in ("events", "censored")]
+        parts = [pd.DataFrame(step.at(days)) for step in self.steps]
+        groups = np.repeat([step.group for step in self.steps], len(days))
+        keys = self.cells.groups.iloc[groups].reset_index(drop=True)
+        return pd.concat([keys, pd.concat(parts, ignore_index=True)], axis=1)[columns]
+
+    def display_table(self) -> pd.DataFrame:
+        """The curves on a few days: 30, 60, 90, 180 and 360, as far as the follow-up goes."""
+        last = max(step.track.last_day for step in self.steps)
+        wanted = SUMMARY_DAYS if len(self.steps) <= 8 else (30, 90, 180)
+        days = [d for d in wanted if d <= last] or [last]
+        return tables.display_table(self.at(days, beyond="nan"), self.unit, self.formats, self.conf_level)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SurvivalCurves(Curves):
+    """Kaplan–Meier curves; see :func:`collectlab.measures.survival.kaplan_meier`."""
+
+    event: tuple
+
+    def quantiles(self, p: float | Sequence[float] = (0.25, 0.5, 0.75)) -> Result:
+        """Days by which a share ``p`` has had the event: [by…], p, estimate and interval.
+
+        The first day on which S(t) ≤ 1 − p; where the curve is flat exactly there, the middle of the flat
+        stretch (as R's ``quantile.survfit``). The interval is read off the curve's own band. Missing where
+        the curve, or the band, does not fall so far.
+        """
+        shares = np.atleast_1d(np.asarray(p, dtype=float))
+        if not ((shares > 0) & (shares < 1)).all():
+            raise FrameError(f"p is {p}. Allowed: shares above 0 and below 1.")
+        parts = [
+            {
+                "p": shares,
+                "estimate": crossing(step.track.days, step.values["estimate"], shares),
+                "std_error": np.nan,
+                "conf_low": crossing(step.track.days, step.values["conf_low"], shares),
+                "conf_high": crossing(step.track.days, step.values["conf_high"], shares),
+            }
+            for step in self.steps
+        ]
+        return Result(
+            table=stack(self.cells, parts),
+            estimand=f"Days by which a share p has {spoken(self.event)}, as if nothing else ended an episode",
+            unit="days",
+            title=f"Days until {spoken(self.event)}",
+            formats={"p": "share"},
+            conf_level=self.conf_level,
+            notes=self.notes,
+        )
+
+    def plot(self, ax: Axes | None = None, *, max_groups: int = 6, at_risk: bool = True) -> Axes:
+        """Draw the curves with their bands, the numbers at risk below, and return the Axes.
+
+        Of more than ``max_groups`` groups the largest are drawn, and the chart says so.
+        """
+        from collectlab.measures.survival_plots import draw_curves
+
+        return draw_curves(self, self.steps, ax, max_groups, at_risk)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class IncidenceCurves(Curves):
+    """Cumulative incidence curves; see :func:`collectlab.measures.survival.cumulative_incidence`."""
+
+    @property
+    def outcomes(self) -> tuple:
+        """The competing outcomes."""
+        return self.cells.outcomes[:-1]
+
+    def plot(
+        self, outcome: Any = None, ax: Axes | None = None, *, max_groups: int = 6, at_risk: bool = True
+    ) -> Axes:
+        """Draw one outcome by group or, of a single group, all outcomes together; return the Axes.
+
+        With several groups ``outcome=None`` means ``cured`` if there is such an outcome, else the first.
+        """
+        from collectlab.measures.survival_plots import draw_curves
+
+        if outcome is not None and outcome not in self.outcomes:
+            near = nearest(str(outcome), map(str, self.outcomes))
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise FrameError(f"outcome {outcome!r} is not here.{hint} Allowed: {first_few(self.outcomes)}.")
+        if outcome is None and len(self.cells.groups) > 1:
+            outcome = "cured" if "cured" in self.outcomes else self.outcomes[0]
+        steps = [s for s in self.steps if outcome is None or s.outcome == outcome]
+        return draw_curves(self, steps, ax, max_groups, at_risk)
+
+
+def whole_days(days: Any, name: str) -> np.ndarray:
+    """``days`` as an array of whole days ≥ 0; refuses anything else."""
+    try:
+        values = np.atleast_1d(np.asarray(list(days) if np.iterable(days) else days, dtype=float))
+    except (TypeError, ValueError):
+        values = np.array([np.nan])
+    if (
+        values.ndim != 1
+        or not len(values)
+        or not ((values >= 0) & (values < 2**31) & (values % 1 == 0)).all()
+    ):
+        raise FrameError(f"{name} is {days!r}. Allowed: whole days ≥ 0.")
+    return values.astype(np.int64)
