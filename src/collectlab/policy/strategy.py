@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -129,14 +130,37 @@ def _span(stage: Stage) -> str:
     return f"{stage.dpd_from} and more" if stage.dpd_to is None else f"{stage.dpd_from} to {stage.dpd_to}"
 
 
-def load_strategy(path: str | Path, *, on: str | dt.date) -> Strategy:
-    """The strategy in force on a date.
+@dataclass(frozen=True)
+class Strategies:
+    """The strategy file: every version by the date it holds from."""
+
+    file: str
+    versions: Mapping[dt.date, Version]
+
+    def on(self, date: str | dt.date) -> Strategy:
+        """The strategy in force on a date.
+
+        Raises
+        ------
+        ParamsError
+            No version is in force on that date.
+        """
+        date = as_date(date)
+        since = max((d for d in self.versions if d <= date), default=None)
+        if since is None:
+            first = min(self.versions)
+            raise ParamsError(f"{self.file}: no strategy in force on {date}. The first holds from {first}.")
+        version = self.versions[since]
+        return Strategy(since, version.source, version.stages, version.hardship)
+
+
+def load_strategy(path: str | Path) -> Strategies:
+    """Read and check ``strategy.yml``.
 
     Raises
     ------
     ParamsError
-        All faults of the file at once (also overlapping stages and days no stage covers), or no version in
-        force on that date.
+        All faults of the file at once: also overlapping stages, and days that no stage covers.
     """
     file = Path(path).name
     faults: list[str] = []
@@ -146,14 +170,7 @@ def load_strategy(path: str | Path, *, on: str | dt.date) -> Strategy:
             faults += _gaps(version, f"{file}: versions.{date}")
     if faults:
         raise ParamsError(faults)
-    date = as_date(on)
-    since = max((d for d in written.versions if d <= date), default=None)
-    if since is None:
-        raise ParamsError(
-            f"{file}: no strategy in force on {date}. The first holds from {min(written.versions)}."
-        )
-    version = written.versions[since]
-    return Strategy(since, version.source, version.stages, version.hardship)
+    return Strategies(file, written.versions)
 
 
 def _gaps(version: Version, where: str) -> list[str]:
