@@ -262,9 +262,13 @@ def _number_headings(text: str, made: Chapter) -> str:
 
 
 def _scroll_tables(text: str) -> str:
-    """A wide table scrolls in its own box; the page does not."""
-    text = re.sub(r"(<table(?: [^>]*)?>)", r'<div class="scroll" tabindex="0">\1', text)
-    return text.replace("</table>", "</table></div>")
+    """A wide table scrolls in its own box (and is printed small); the page itself does not scroll sideways."""
+
+    def boxed(match: re.Match[str]) -> str:
+        columns = len(re.findall(r"<t[hd][ >]", match[0].split("</tr>")[0]))
+        return f'<div class="scroll{" wide" if columns > 9 else ""}" tabindex="0">{match[0]}</div>'
+
+    return re.sub(r"<table[ >].*?</table>", boxed, text, flags=re.DOTALL)
 
 
 def inline_svg(text: str, prefix: str, alt: str) -> str:
