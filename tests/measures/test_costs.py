@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from collectlab.core.engine import collect, scan
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.measures.costs import cost_benefit, last_touch
+from collectlab.measures.costs import cost_benefit
+from collectlab.measures.costs_touch import last_touch
 
 DAY0 = pd.Timestamp("2026-01-01")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -13,18 +12,19 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core import engine, tables
-from collectlab.core.errors import FrameError, NotAvailable, first_few
+from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.jackknife import GROUPS, jackknife, with_replicates
 from collectlab.core.plots import PALETTE, new_axes
 from collectlab.core.results import Result
-from collectlab.measures._counts import as_list
+from collectlab.measures._counting import as_list
+from collectlab.measures.charts import legend, reach, titled, unit_axis
+from collectlab.measures.costs_touch import last_touch, with_cost
 from collectlab.measures.flows import (
     UNIT,
     as_money,
     count_flows,
     day_number,
     distinct_groups,
-    fixed,
     group_codes,
     lay_on_days,
     same_engine,
@@ -84,26 +84,24 @@ class CostBenefit(Result):
         ax.barh(place, part["recovered"]["estimate"], height=0.55, color=PALETTE[5], label="recovered")
         ax.barh(place, -part["cost"]["estimate"], height=0.55, color=PALETTE[1], label="cost")
         net = part["net"]
-        reach = np.abs(net[["conf_low", "conf_high"]].to_numpy().T - net["estimate"].to_numpy())
         ax.errorbar(
             net["estimate"],
             place,
-            xerr=np.nan_to_num(reach),
+            xerr=reach(net),
             fmt="D",
             color="black",
             markersize=4.5,
             capsize=3,
-            label=f"net ({self.conf_level:.0%} interval)",
+            label=f"net ({100 * self.conf_level:g} % interval)",
         )
         ax.axvline(0, color="#444444", linewidth=0.8)
         ax.set_yticks(place, labels)
         ax.grid(axis="y", visible=False)
         ax.grid(axis="x", visible=True)
-        ax.set_title(self.title)
         ax.set_xlabel("Money per episode" if self.basis == "episode" else "Money")
-        ax.xaxis.set_major_formatter(lambda v, _: f"{v:,.0f}".replace("-", "−"))
-        ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-        return ax
+        unit_axis(ax, "money")
+        legend(ax, outside=True)
+        return titled(ax, self.title)
 
 
 def cost_benefit(
@@ -189,7 +187,7 @@ def cost_benefit(
     engine.require(spent, "account_id", "at")
     if not engine.collect(spent.select(n=nw.len()))["n"].iloc[0]:
         raise NotAvailable("there are no actions, so no cost.")
-    spent, notes = _with_cost(spent, unit_costs)
+    spent, notes = with_cost(spent, unit_costs)
     if names and not set(names) <= set(engine.scan(episodes).collect_schema().names()):
         have = spent.collect_schema().names()
         if not set(names) <= set(have):
@@ -326,89 +324,6 @@ def _by_contact(
         by=tuple(by),
         basis="contact",
     )
-
-
-def last_touch(
-    contacts: nw.LazyFrame, paid: nw.LazyFrame, groups: Sequence[str], window: int
-) -> nw.LazyFrame:
-    """``paid`` with the ``groups`` of the account's last contact, and ``__credited`` (1 within ``window`` days).
-
-    Of several contacts on a day the latest counts; one on the day of the payment counts as before it.
-    """
-    if contacts.collect_schema()["__account"] != paid.collect_schema()["__account"]:
-        text = nw.col("__account").cast(nw.String)
-        contacts, paid = contacts.with_columns(__account=text), paid.with_columns(__account=text)
-    order = ["__at", *groups]
-    last = contacts.unique(subset=["__account", "__on"], keep="last", order_by=order)
-    last = last.select("__account", "__on", *groups)
-    marks = nw.concat(
-        [
-            last.select("__account", "__on", __touch=nw.col("__on"), __kind=nw.lit(0)),
-            paid.select("__account", "__on", __touch=nw.lit(None, nw.Int64), __kind=nw.lit(1)),
-        ]
-    ).unique(subset=["__account", "__on", "__kind"], keep="any")
-    touched = (
-        marks.with_columns(
-            __touch=nw.col("__touch")
-            .cast(nw.Int64)
-            .fill_null(strategy="forward")
-            .over("__account", order_by=["__on", "__kind"])
-        )
-        .filter(nw.col("__kind") == 1)
-        .select("__account", "__on", "__touch")
-    )
-    near = (nw.col("__on") - nw.col("__touch") <= window).fill_null(False)
-    return (
-        paid.join(touched, on=["__account", "__on"], how="left")
-        .with_columns(__credited=nw.when(near).then(nw.lit(1)).otherwise(nw.lit(0)))
-        .join(
-            last.with_columns(__touch=nw.col("__on")).select("__account", "__touch", *groups),
-            on=["__account", "__touch"],
-            how="left",
-        )
-    )
-
-
-def _with_cost(
-    actions: nw.LazyFrame, unit_costs: Mapping[str, float] | None
-) -> tuple[nw.LazyFrame, list[str]]:
-    """``actions`` with ``__cost`` in 1/UNIT; every channel must be costed in some way."""
-    names = actions.collect_schema().names()
-    if unit_costs is not None:
-        bad = {
-            c: v
-            for c, v in unit_costs.items()
-            if not isinstance(v, (int, float)) or not math.isfinite(v) or v < 0
-        }
-        if bad:
-            raise FrameError(f"unit_costs: {first_few(list(bad.items()))}. Allowed: channel → number ≥ 0.")
-    channel = nw.col("channel") if "channel" in names else nw.lit("action")
-    cost = fixed("cost") if "cost" in names else nw.lit(None, nw.Int64)
-    for name, value in (unit_costs or {}).items():
-        same = nw.when(channel.cast(nw.String) == name).then(nw.lit(round(value * UNIT))).cast(nw.Int64)
-        cost = nw.coalesce(cost, same)
-    costed = actions.with_columns(__channel=channel.cast(nw.String), __cost=cost)
-    per = engine.collect(
-        costed.group_by("__channel").agg(
-            n=nw.len().cast(nw.Int64),
-            missing=whole_sum(nw.when(nw.col("__cost").is_null()).then(nw.lit(1)).otherwise(nw.lit(0))),
-        )
-    ).sort_values("__channel")
-    without = per[per["missing"] == per["n"]]
-    if len(without):
-        listed = [
-            f"{c} ({n:,} actions)" for c, n in zip(without["__channel"].fillna("no channel"), without["n"])
-        ]
-        raise FrameError(
-            f"no cost is known for {first_few(listed)}. Give unit_costs, such as "
-            f"{{{without['__channel'].iloc[0]!r}: 1.50}} (0 if it is free), or a cost column in actions."
-        )
-    notes = [
-        f"{missing:,} of {n:,} actions by {name} have no cost and count as free."
-        for name, missing, n in zip(per["__channel"].fillna("no channel"), per["missing"], per["n"])
-        if missing
-    ]
-    return costed.with_columns(__cost=nw.col("__cost").fill_null(0)), notes
 
 
 def _per_100(cost: np.ndarray, recovered: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ import pandas as pd
 from collectlab.core import engine
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.jackknife import GROUPS, jackknife, with_replicates
-from collectlab.measures._counts import as_list, natural, plain
+from collectlab.measures._counting import as_list, natural, plain
 
 #: Outcomes after which no more is recovered from the episode; after a charge-off the work goes on.
 FINAL = ("cured", "settled", "sold")

@@ -14,6 +14,8 @@ from collectlab.core.errors import FrameError
 from collectlab.core.jackknife import t_quantile
 from collectlab.core.plots import PALETTE, new_axes, percent_axis
 from collectlab.core.results import Result
+from collectlab.core.tables import display_table, humanise
+from collectlab.measures.charts import legend, lines, reach, titled
 from collectlab.measures.flows import Flows, as_money, count_flows
 
 if TYPE_CHECKING:
@@ -44,29 +46,19 @@ class RecoveryCurves(Result):
 
     def display_table(self) -> pd.DataFrame:
         """Every 30th day (all days are in ``table``)."""
-        from collectlab.core.tables import display_table
-
         last = self.table["day"].max()
         shown = self.table[(self.table["day"] % _DISPLAY_DAYS == 0) | (self.table["day"] == last)]
         return display_table(shown[shown["day"] > 0], self.unit, self.formats, self.conf_level)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """One line with its band for each group."""
-        ax = new_axes(ax)
         groups = split(self.table, self.by)
-        for i, (label, part) in enumerate(groups):
-            colour = PALETTE[i % len(PALETTE)]
-            style = "-" if i < len(PALETTE) else "--"
-            ax.plot(part["day"], part["estimate"], color=colour, linestyle=style, label=label, linewidth=1.8)
-            ax.fill_between(
-                part["day"], part["conf_low"], part["conf_high"], color=colour, alpha=0.15, linewidth=0
-            )
-        ax.set(xlabel="Days since the first day past due", ylabel="Recovered", title=self.title)
+        ax = lines(self.table, "day", groups, unit="share", title=self.title, ylabel="Recovered", ax=ax)
+        ax.set_xlabel("Days since the first day past due")
         ax.set_xlim(0, self.table["day"].max())
-        ax.set_ylim(bottom=0)
         if self.by:
-            ax.legend(title=" × ".join(self.by), ncols=1 + (len(groups) > 5), loc="upper left", fontsize=8.5)
-        return percent_axis(ax)
+            legend(ax, " × ".join(map(humanise, self.by)), outside=len(groups) > 4)
+        return ax
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +76,11 @@ class RecoveryRates(Result):
         for j, horizon in enumerate(horizons):
             rows = pd.concat([part[part["horizon"] == horizon] for _, part in groups])
             place = np.arange(len(groups)) + (j - (len(horizons) - 1) / 2) * 0.18
-            reach = np.abs(rows[["conf_low", "conf_high"]].to_numpy().T - rows["estimate"].to_numpy())
             marker = "osD^v"[j % 5]
             ax.errorbar(
                 place,
                 rows["estimate"],
-                yerr=np.nan_to_num(reach),
+                yerr=reach(rows),
                 fmt=marker,
                 color=PALETTE[j % len(PALETTE)],
                 capsize=2.5,
@@ -97,10 +88,10 @@ class RecoveryRates(Result):
             )
         ax.set_xticks(range(len(groups)), [label for label, _ in groups])
         ax.set_xlim(-0.5, len(groups) - 0.5)
-        ax.set(ylabel="Recovered", title=self.title)
+        ax.set_ylabel("Recovered")
         ax.set_ylim(bottom=0)
-        ax.legend(title="Within", loc="upper left", bbox_to_anchor=(1, 1))
-        return percent_axis(ax)
+        legend(ax, "Within", outside=True)
+        return percent_axis(titled(ax, self.title))
 
 
 def recovery_curve(

@@ -1,0 +1,95 @@
+"""What each action cost, and which contact a payment followed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import narwhals as nw
+
+from collectlab.core import engine
+from collectlab.core.errors import FrameError, first_few
+from collectlab.measures.flows import UNIT, fixed, whole_sum
+
+
+def last_touch(
+    contacts: nw.LazyFrame, paid: nw.LazyFrame, groups: Sequence[str], window: int
+) -> nw.LazyFrame:
+    """``paid`` with the ``groups`` of the account's last contact, and ``__credited`` (1 within ``window`` days).
+
+    Of several contacts on a day the latest counts; one on the day of the payment counts as before it.
+    """
+    if contacts.collect_schema()["__account"] != paid.collect_schema()["__account"]:
+        text = nw.col("__account").cast(nw.String)
+        contacts, paid = contacts.with_columns(__account=text), paid.with_columns(__account=text)
+    order = ["__at", *groups]
+    last = contacts.unique(subset=["__account", "__on"], keep="last", order_by=order)
+    last = last.select("__account", "__on", *groups)
+    marks = nw.concat(
+        [
+            last.select("__account", "__on", __touch=nw.col("__on"), __kind=nw.lit(0)),
+            paid.select("__account", "__on", __touch=nw.lit(None, nw.Int64), __kind=nw.lit(1)),
+        ]
+    ).unique(subset=["__account", "__on", "__kind"], keep="any")
+    touched = (
+        marks.with_columns(
+            __touch=nw.col("__touch")
+            .cast(nw.Int64)
+            .fill_null(strategy="forward")
+            .over("__account", order_by=["__on", "__kind"])
+        )
+        .filter(nw.col("__kind") == 1)
+        .select("__account", "__on", "__touch")
+    )
+    near = (nw.col("__on") - nw.col("__touch") <= window).fill_null(False)
+    return (
+        paid.join(touched, on=["__account", "__on"], how="left")
+        .with_columns(__credited=nw.when(near).then(nw.lit(1)).otherwise(nw.lit(0)))
+        .join(
+            last.with_columns(__touch=nw.col("__on")).select("__account", "__touch", *groups),
+            on=["__account", "__touch"],
+            how="left",
+        )
+    )
+
+
+def with_cost(
+    actions: nw.LazyFrame, unit_costs: Mapping[str, float] | None
+) -> tuple[nw.LazyFrame, list[str]]:
+    """``actions`` with ``__cost`` in 1/UNIT; every channel must be costed in some way."""
+    names = actions.collect_schema().names()
+    if unit_costs is not None:
+        bad = {
+            c: v
+            for c, v in unit_costs.items()
+            if not isinstance(v, (int, float)) or not math.isfinite(v) or v < 0
+        }
+        if bad:
+            raise FrameError(f"unit_costs: {first_few(list(bad.items()))}. Allowed: channel → number ≥ 0.")
+    channel = nw.col("channel") if "channel" in names else nw.lit("action")
+    cost = fixed("cost") if "cost" in names else nw.lit(None, nw.Int64)
+    for name, value in (unit_costs or {}).items():
+        same = nw.when(channel.cast(nw.String) == name).then(nw.lit(round(value * UNIT))).cast(nw.Int64)
+        cost = nw.coalesce(cost, same)
+    costed = actions.with_columns(__channel=channel.cast(nw.String), __cost=cost)
+    per = engine.collect(
+        costed.group_by("__channel").agg(
+            n=nw.len().cast(nw.Int64),
+            missing=whole_sum(nw.when(nw.col("__cost").is_null()).then(nw.lit(1)).otherwise(nw.lit(0))),
+        )
+    ).sort_values("__channel")
+    without = per[per["missing"] == per["n"]]
+    if len(without):
+        listed = [
+            f"{c} ({n:,} actions)" for c, n in zip(without["__channel"].fillna("no channel"), without["n"])
+        ]
+        raise FrameError(
+            f"no cost is known for {first_few(listed)}. Give unit_costs, such as "
+            f"{{{without['__channel'].iloc[0]!r}: 1.50}} (0 if it is free), or a cost column in actions."
+        )
+    notes = [
+        f"{missing:,} of {n:,} actions by {name} have no cost and count as free."
+        for name, missing, n in zip(per["__channel"].fillna("no channel"), per["missing"], per["n"])
+        if missing
+    ]
+    return costed.with_columns(__cost=nw.col("__cost").fill_null(0)), notes
