@@ -110,6 +110,17 @@ def collect(frame: nw.LazyFrame) -> pd.DataFrame:
     return frame.collect(backend="pyarrow").to_pandas()
 
 
+def materialise(frame: nw.LazyFrame) -> nw.LazyFrame:
+    """Compute a lazy frame once and keep it in the engine, for the many questions that start from it."""
+    if frame.implementation.is_duckdb():
+        con = connection()
+        _local.kept = getattr(_local, "kept", 0) + 1
+        name = f"_collectlab_kept_{_local.kept}"
+        frame.to_native().create(name)
+        return nw.from_native(con.table(name))
+    return scan(frame.collect().to_native())
+
+
 def require(frame: nw.LazyFrame, *columns: str) -> None:
     """Raise a :class:`FrameError` that names every missing column and the nearest one that is there."""
     have = frame.collect_schema().names()

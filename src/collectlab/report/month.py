@@ -1,0 +1,195 @@
+"""The month a report is about: the book as it was known then, and what every chapter counts from."""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import pandas as pd
+
+from collectlab.book.open import Book, open_book
+from collectlab.core import engine
+from collectlab.core.errors import ParamsError, ReportError
+
+#: Chapters look back this far; longer histories show in the trends only.
+WINDOW_MONTHS = 12
+
+
+def month_bounds(month: str) -> tuple[dt.date, dt.date]:
+    """First and last day of ``"2026-10"``.
+
+    >>> month_bounds("2026-02")
+    (datetime.date(2026, 2, 1), datetime.date(2026, 2, 28))
+    """
+    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", str(month)):
+        raise ParamsError(f"month: {month!r} is no month. Allowed: YYYY-MM, such as 2026-10.")
+    year, number = int(month[:4]), int(month[5:])
+    return dt.date(year, number, 1), dt.date(year, number, calendar.monthrange(year, number)[1])
+
+
+@dataclass(frozen=True)
+class Month:
+    """What each chapter's functions take.
+
+    Attributes
+    ----------
+    book : Book
+        The book cut at the last day of the month: nothing learned later is in it.
+    label, start, end
+        ``"2026-10"`` and its first and last day.
+    definition : str
+        The named cure definition every chapter uses.
+    horizon : int
+        Days by which cure and recovery are judged (a target of 90 days, say).
+    control : str
+        The arm that experiments compare with; empty = chosen by the library.
+    params : Path
+        Folder with targets.yml, costs.yml, strategy.yml.
+    output : Path or None
+        Where tables and figures are kept; None while exploring.
+    """
+
+    book: Book
+    label: str
+    start: dt.date
+    end: dt.date
+    definition: str = "current_once"
+    horizon: int = 90
+    control: str = ""
+    params: Path = Path("params")
+    output: Path | None = None
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
+        """Compute once in this session; chapters share what they count."""
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]
+
+    @property
+    def window(self) -> tuple[dt.date, dt.date]:
+        """The twelve months that end with this one."""
+        return months_before(self.end, WINDOW_MONTHS) + dt.timedelta(days=1), self.end
+
+    @cached_property
+    def episodes(self) -> nw.LazyFrame:
+        """All episodes known at the end of the month, with the strategy, cohort and entry-bucket columns."""
+        spells = self.book.episodes(self.definition)
+        spells = spells.with_columns(
+            cohort=_quarter(nw.col("started_on")),
+        )
+        return engine.materialise(self._with_strategy(spells))
+
+    def _with_strategy(self, spells: nw.LazyFrame) -> nw.LazyFrame:
+        if not self.book.has("assignments"):
+            return spells
+        given = self.book.table("assignments").select("account_id", "strategy", "assigned_on")
+        known = (
+            spells.select("account_id", "episode", "started_on", "entry_day")
+            .join(given, on="account_id", how="inner")
+            # An assignment made after the account was first seen late is not known at the start.
+            .filter(nw.col("assigned_on") <= nw.col("started_on"))
+        )
+        latest = known.group_by("account_id", "episode").agg(assigned_on=nw.col("assigned_on").max())
+        known = known.join(latest, on=["account_id", "episode", "assigned_on"], how="inner")
+        known = known.group_by("account_id", "episode").agg(strategy=nw.col("strategy").min())
+        if "strategy" in spells.collect_schema().names():
+            spells = spells.drop("strategy")
+        return spells.join(known, on=["account_id", "episode"], how="left")
+
+    @cached_property
+    def recent(self) -> nw.LazyFrame:
+        """Episodes that began within the window of twelve months."""
+        first, last = self.window
+        return engine.materialise(
+            self.episodes.filter((nw.col("started_on") >= first) & (nw.col("started_on") <= last))
+        )
+
+    @cached_property
+    def bucket_entries(self) -> nw.LazyFrame:
+        """One row per episode and DPD bucket it reached, within the window."""
+        first, last = self.window
+        entries = self.book.bucket_entries(definition=self.definition)
+        return engine.materialise(
+            entries.filter((nw.col("reached_on") >= first) & (nw.col("reached_on") <= last))
+        )
+
+
+def _quarter(day: nw.Expr) -> nw.Expr:
+    quarter = (day.dt.month() + 2) // 3
+    return nw.concat_str([day.dt.year().cast(nw.String), nw.lit("Q"), quarter.cast(nw.String)])
+
+
+def months_before(day: dt.date, months: int) -> dt.date:
+    """The last day of the month that lies ``months`` before that of ``day``.
+
+    >>> months_before(__import__("datetime").date(2026, 10, 31), 8)
+    datetime.date(2026, 2, 28)
+    """
+    index = day.year * 12 + day.month - 1 - months
+    year, month = divmod(index, 12)
+    return dt.date(year, month + 1, calendar.monthrange(year, month + 1)[1])
+
+
+def open_month(
+    book: Any = "../data/example",
+    month: str = "2026-10",
+    *,
+    definition: str = "current_once",
+    horizon: int = 90,
+    population: str = "",
+    control: str = "",
+    params: str | Path = "../params",
+    output: str | Path | None = None,
+) -> Month:
+    """Open a book as it was known at the end of ``month``.
+
+    Parameters
+    ----------
+    book : path, frames or Book
+        Whatever :func:`collectlab.open_book` takes.
+    month : str
+        ``YYYY-MM``.
+    population : str
+        A condition over the columns of ``accounts``, in SQL, that picks a part of the book; empty = all.
+
+    Raises
+    ------
+    ReportError
+        When the book has no snapshot in that month; the message names the first and last month it has.
+    """
+    start, end = month_bounds(month)
+    whole = book if isinstance(book, Book) else open_book(book)
+    first, last = _snapshot_range(whole)
+    if not (first <= end and last >= start):
+        raise ReportError(
+            f"no snapshot in {month}: the book's snapshots run from {first:%Y-%m} to {last:%Y-%m}. "
+            f"Allowed: a month in that range."
+        )
+    if population:
+        whole = whole.where(population)
+    return Month(
+        book=whole.until(end),
+        label=month,
+        start=start,
+        end=end,
+        definition=definition,
+        horizon=int(horizon),
+        control=control,
+        params=Path(params),
+        output=Path(output) if output else None,
+    )
+
+
+def _snapshot_range(book: Book) -> tuple[dt.date, dt.date]:
+    seen = engine.collect(
+        book.table("snapshots").select(first=nw.col("as_of").min(), last=nw.col("as_of").max())
+    )
+    return pd.Timestamp(seen["first"][0]).date(), pd.Timestamp(seen["last"][0]).date()

@@ -1,0 +1,108 @@
+"""A part of the report: one result, shown, kept as files when a run asks for it, or left out in one line."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from collectlab.core import plots
+from collectlab.core.errors import FrameError, NotAvailable
+from collectlab.core.results import Result
+
+if TYPE_CHECKING:
+    from collectlab.report.month import Month
+
+
+@dataclass(frozen=True)
+class Part:
+    """One result as a chapter shows it.
+
+    ``result`` is None where the book cannot support the part; ``left_out`` then says why in one line.
+    """
+
+    name: str
+    result: Any = None
+    left_out: str = ""
+    picture: bytes | None = None
+
+    @property
+    def table(self):
+        """The tidy table of the result."""
+        if self.result is None:
+            raise NotAvailable(self.left_out)
+        return self.result.table
+
+    def plot(self, ax=None, **options):
+        """The chart of the result."""
+        if self.result is None:
+            raise NotAvailable(self.left_out)
+        return self.result.plot(ax=ax, **options)
+
+    def __repr__(self) -> str:
+        return self.left_out or repr(self.result)
+
+    def _repr_html_(self) -> str:
+        if self.left_out:
+            import html
+
+            return f'<p class="cl-left-out">{html.escape(self.left_out)}</p>'
+        return self.result._repr_html_()
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        display({"text/html": self._repr_html_(), "text/plain": repr(self)}, raw=True)
+        if self.picture is not None:
+            # The text must not depend on the machine; the picture itself is not compared by nbval.
+            display(
+                {"image/png": base64.b64encode(self.picture).decode(), "text/plain": f"<figure {self.name}>"},
+                raw=True,
+                metadata={"collectlab": {"figure": self.name}},
+            )
+
+
+def part(function: Callable[..., Result]) -> Callable[..., Part]:
+    """Make a chapter's function a part of the report.
+
+    The function takes a :class:`~collectlab.report.month.Month` and returns a Result. A part that the book
+    cannot support (no such table, too little data) says so in one line instead of stopping the report.
+    """
+    chapter = function.__module__.rsplit(".", 1)[-1]
+    name = f"{chapter}_{function.__name__}"
+    heading = (function.__doc__ or function.__name__).strip().split("\n")[0].rstrip(".")
+
+    @functools.wraps(function)
+    def shown(month: Month, *args: Any, **options: Any) -> Part:
+        suffix = "".join(f"_{v}" for v in (*args, *options.values()) if isinstance(v, str))
+        key = name + suffix
+        try:
+            result = month.once(key, lambda: function(month, *args, **options))
+            axes = result.plot() if result.plottable else None
+        except (NotAvailable, FrameError) as error:
+            reason = " ".join(str(error).split())
+            return Part(key, left_out=f"Left out: {heading[:1].lower()}{heading[1:]} – {reason}")
+        return Part(key, result=result, picture=_keep(month, key, result, axes))
+
+    return shown
+
+
+def _keep(month: Month, key: str, result: Result, axes: Any) -> bytes | None:
+    """Write the table and figure where a run asked for them; return the picture to display."""
+    if month.output is not None:
+        folder = month.output / "tables"
+        folder.mkdir(parents=True, exist_ok=True)
+        result.table.to_csv(folder / f"{key}.csv", index=False, lineterminator="\n")
+        result.table.to_parquet(folder / f"{key}.parquet", index=False)
+    if axes is None:
+        return None
+    if month.output is not None:
+        folder = month.output / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        plots.save_svg(axes, folder / f"{key}.svg")
+    buffer = io.BytesIO()
+    axes.figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
