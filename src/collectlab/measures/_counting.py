@@ -23,6 +23,10 @@ FROM_THE_START = -1
 _WEIGHT_LIMIT = 1e12
 
 
+class NothingToCount(FrameError):
+    """A frame without a row that could be counted."""
+
+
 def count_cells(
     frame: Any,
     *,
@@ -81,7 +85,7 @@ def count_cells(
         )
     cells = collect(counted)
     if cells.empty:
-        raise FrameError("the frame has no rows. Allowed: at least one episode.")
+        raise NothingToCount("the frame has no rows. Allowed: at least one episode.")
 
     check = _Check(cells, cells["rows"].to_numpy(dtype=float))
     exit_day = check.whole_days("exit", duration, negative=False)
@@ -120,7 +124,7 @@ def count_cells(
             f"{lost:,} of {int(check.rows.sum()):,} episodes have no follow-up after they were first seen."
         )
     if empty.all():
-        raise FrameError("no episode has any follow-up (entry equals exit on every row).")
+        raise NothingToCount("no episode has any follow-up (entry equals exit on every row).")
     result = Cells(
         groups=groups,
         outcomes=outcomes,
