@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import shutil
 import sqlite3
@@ -33,6 +34,8 @@ CSV_OPTIONS = (
     "thousands",
     "timestampformat",
 )
+#: Named, because the engine otherwise guesses, and silently skips the lines that do not fit its guess.
+CSV_DEFAULTS = {"delim": ",", "quote": '"', "escape": '"', "header": True, "skip": 0}
 _SQLITE_BATCH = 50_000
 
 
@@ -103,14 +106,18 @@ def load_raw(
             case "parquet":
                 listed = ", ".join(quote_text(p) for p in plain)
                 source = f"read_parquet([{listed}], union_by_name = true)"
-                _require_columns(con, source, spec, shown)
+                described = con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+                _require_columns([row[0] for row in described], spec, shown)
                 con.execute(f"CREATE VIEW {quote(name)} AS SELECT * FROM {source}")
             case "duckdb":
                 con.execute(f"ATTACH {quote_text(plain[0])} AS {quote(name)} (READ_ONLY)")
             case "sqlite":
                 _load_sqlite(con, name, plain[0])
     except (duckdb.Error, sqlite3.Error, UnicodeDecodeError) as error:
-        raise BookError(f"{shown} cannot be read: {engine_words(error, dict(zip(plain, paths)))}") from error
+        said = engine_words(error, dict(zip(plain, paths)))
+        if "No space left" in said:
+            said = f"no space left in {scratch.parent.parent}; nothing was written"
+        raise BookError(f"{shown} cannot be read: {said}") from error
     finally:
         if spec.format == "csv":  # it is in the engine now; databases and Parquet are read where they lie
             for unpacked, path in zip(plain, paths):
@@ -176,20 +183,52 @@ def _unpacked_name(name: str) -> str:
 def _load_csv(
     con: duckdb.DuckDBPyConnection, name: str, spec: RawFile, paths: list[Path], shown: str
 ) -> None:
-    empty = [p for p in paths if p.stat().st_size == 0]
-    if empty:
-        raise BookError(f"{shown} is empty (0 bytes). Allowed: a CSV with a header line.")
+    """Every column is of its declared type, or text; nothing is guessed from the rows."""
+    options = {**CSV_DEFAULTS, **spec.options}
+    headers = [_header(path, options, spec) for path in paths]
+    if different := [p.name for p, h in zip(paths, headers) if h != headers[0]]:
+        raise BookError(
+            f"{shown}: {first_few(different)} has other columns than {paths[0].name}. Allowed: the same."
+        )
+    header = headers[0]
+    if twice := sorted({c for c in header if header.count(c) > 1}):
+        raise BookError(f"{shown}: column {first_few(twice)} stands twice. Allowed: each name once.")
+    _require_columns(header, spec, shown)
+    columns = ", ".join(f"{quote_text(c)}: {quote_text(spec.columns.get(c, 'VARCHAR'))}" for c in header)
     listed = ", ".join(quote_text(p) for p in paths)
-    options = {"header": True, "union_by_name": len(paths) > 1, **spec.options}
     said = ", ".join(f"{key} = {_literal(value)}" for key, value in options.items())
-    _require_columns(con, f"read_csv([{listed}], all_varchar = true, {said})", spec, shown)
-    types = ", ".join(f"{quote_text(c)}: {quote_text(t)}" for c, t in spec.columns.items())
-    typed = f", types = {{{types}}}" if types else ""
-    con.execute(f"CREATE TABLE {quote(name)} AS SELECT * FROM read_csv([{listed}], {said}{typed})")
+    con.execute(
+        f"CREATE TABLE {quote(name)} AS SELECT * FROM "
+        f"read_csv([{listed}], auto_detect = false, columns = {{{columns}}}, {said})"
+    )
 
 
-def _require_columns(con: duckdb.DuckDBPyConnection, source: str, spec: RawFile, shown: str) -> None:
-    have = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
+def _header(path: Path, options: Mapping[str, str | bool | int | list[str]], spec: RawFile) -> list[str]:
+    if path.stat().st_size == 0:
+        raise BookError(f"{path.name} is empty (0 bytes). Allowed: a CSV with a header line.")
+    if not options["header"]:
+        return list(spec.columns)
+    encoding = str(options.get("encoding", "utf-8")).lower()
+    try:
+        with path.open(
+            encoding="utf-8-sig" if encoding in ("utf-8", "utf8") else encoding, newline=""
+        ) as lines:
+            for _ in range(int(options["skip"])):
+                next(lines, None)
+            reader = csv.reader(lines, delimiter=str(options["delim"]), quotechar=str(options["quote"]))
+            return next(reader, [])
+    except LookupError as error:
+        raise BookError(f"{path.name} cannot be read: {error}. Allowed: utf-8, utf-16, latin-1.") from error
+    except UnicodeError as error:
+        raise BookError(
+            f"{path.name} cannot be read: it is not {encoding} text. "
+            "Name the encoding in source.yml (options: {encoding: latin-1})."
+        ) from error
+    except (csv.Error, TypeError) as error:
+        raise BookError(f"{path.name} cannot be read: its header is no CSV ({error}).") from error
+
+
+def _require_columns(have: list[str], spec: RawFile, shown: str) -> None:
     faults = []
     for column in spec.columns:
         if column not in have:

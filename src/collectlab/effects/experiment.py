@@ -13,7 +13,7 @@ import pandas as pd
 
 from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, first_few, nearest
-from collectlab.core.plots import PALETTE, new_axes, percent_axis
+from collectlab.core.plots import PALETTE, new_axes
 from collectlab.core.results import Result
 from collectlab.core.tables import display_table, format_value
 from collectlab.effects._least_squares import fit
@@ -91,16 +91,15 @@ class ExperimentResult(Result):
         ax.set_ylim(len(arms) - 0.5, -0.5)
         ax.grid(axis="x", color="#E3E3E3", linewidth=0.8)
         ax.grid(visible=False, axis="y")
-        shares = part["unit"].iloc[0] == "points"
-        ax.set(
-            xlabel=f"Difference from {self.control}" + (" (percentage points)" if shares else ""),
-            title=self.title,
-        )
+        ax.set(xlabel=f"Difference from {self.control}", title=self.title)
+        if part["unit"].iloc[0] == "points":
+            ax.xaxis.set_major_formatter(lambda share, _: f"{round(100 * share, 1):g}".replace("-", "−"))
+            ax.set_xlabel(f"Difference from {self.control}, percentage points")
         if len(chosen) > 1:
             ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
         else:
             ax.set_ylabel(_label(chosen[0]))
-        return percent_axis(ax, "x") if shares else ax
+        return ax
 
 
 def experiment(
