@@ -167,6 +167,8 @@ def _read_parquet(name: str, path: Path) -> Raw:
             f"{path.name} cannot be read: it is no Parquet file, or was cut short ({plain(error)}). "
             "Copy it again from where it came."
         ) from error
+    if "file_row_number" in map(str.lower, columns):
+        return _copied(name, path.name, f"read_parquet({literal})")
     source = f"read_parquet({literal}, file_row_number = true)"
     return Raw(name=name, origin=path.name, source=source, row="file_row_number", columns=columns)
 
@@ -197,11 +199,10 @@ def _database_readers(path: Path) -> Iterator[tuple[str, Any]]:
     def read(name: str) -> Raw:
         place, stored = places[name]
         origin = f"{path.name}: {name}"
-        if stored:
-            return Raw(name=name, origin=origin, source=place, row="rowid", columns=_described(con, place))
-        table = fresh(name)  # a view has no row numbers
-        con.execute(f"CREATE TEMP TABLE {quote(table)} AS SELECT * FROM {place}")
-        return _in_memory(name, origin, table)
+        columns = _described(con, place)
+        if stored and "rowid" not in map(str.lower, columns):
+            return Raw(name=name, origin=origin, source=place, row="rowid", columns=columns)
+        return _copied(name, origin, place)  # a view has no row numbers
 
     for name in TABLES:
         if name in places:
@@ -209,16 +210,25 @@ def _database_readers(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _in_memory(name: str, origin: str, table: str, **more: Any) -> Raw:
-    columns = _described(connection(), quote(table))
+    con = connection()
+    columns = _described(con, quote(table))
+    row = "rowid"
+    if any(column.lower() == "rowid" for column in columns):  # it hides the engine's own row number
+        row, numbered = "__number", fresh(name)
+        con.execute(
+            f"CREATE TEMP TABLE {quote(numbered)} AS SELECT *, row_number() OVER () AS __number FROM {quote(table)}"
+        )
+        con.execute(f"DROP TABLE {quote(table)}")
+        table = numbered
     return Raw(
-        name=name,
-        origin=origin,
-        source=quote(table),
-        row="rowid",
-        columns=columns,
-        kept_in_memory=table,
-        **more,
+        name=name, origin=origin, source=quote(table), row=row, columns=columns, kept_in_memory=table, **more
     )
+
+
+def _copied(name: str, origin: str, source: str) -> Raw:
+    table = fresh(name)
+    connection().execute(f"CREATE TEMP TABLE {quote(table)} AS SELECT * FROM {source}")
+    return _in_memory(name, origin, table)
 
 
 def _read_frame(name: str, frame: Any) -> Raw:

@@ -36,7 +36,7 @@ def family(engine_type: str) -> str:
         return "whole"
     if name in _REAL:
         return "real"
-    if name == "TIMESTAMP WITH TIME ZONE":
+    if name.startswith("TIMESTAMPTZ") or "TIME ZONE" in name:
         return "zoned"
     if name.startswith("TIMESTAMP"):
         return "time"
@@ -45,6 +45,11 @@ def family(engine_type: str) -> str:
     if name == "BOOLEAN":
         return "bool"
     return "text" if name in ("VARCHAR", "ENUM") else "other"
+
+
+def of_raw(column: str) -> str:
+    """A raw column as SQL. Every raw table is called r, because a column may be called rowid, say."""
+    return f"r.{quote(column)}"
 
 
 def present(column: Column | None, raw: str, engine_type: str) -> str:
@@ -153,7 +158,7 @@ def guessed(source: str, names: list[str]) -> dict[str, str]:
         return {}
     tests = []
     for name in names:
-        text = present(None, quote(name), "VARCHAR")
+        text = present(None, of_raw(name), "VARCHAR")
         whole = rf"regexp_full_match({text}, '-?(0|[1-9]\d{{0,17}})')"
         real = rf"regexp_full_match({text}, '-?(0|[1-9]\d*)?\.?\d+([eE][+-]?\d+)?')"
         day = rf"(regexp_full_match({text}, '\d{{4}}-\d\d-\d\d') AND TRY_CAST({text} AS DATE) IS NOT NULL)"
@@ -164,11 +169,11 @@ def guessed(source: str, names: list[str]) -> dict[str, str]:
             *(f"coalesce(bool_and({test}), false)" for test in (whole, day, truth)),
             f"coalesce(bool_and({real} AND NOT {padded}), false)",
         ]
-    answers = connection().execute(f"SELECT {', '.join(tests)} FROM {source}").fetchall()[0]
+    answers = connection().execute(f"SELECT {', '.join(tests)} FROM {source} r").fetchall()[0]
     chosen = {}
     for position, name in enumerate(names):
         count, whole, day, truth, real = answers[5 * position : 5 * position + 5]
-        text = present(None, quote(name), "VARCHAR")
+        text = present(None, of_raw(name), "VARCHAR")
         engine_type = (
             "BIGINT" if whole else "DATE" if day else "BOOLEAN" if truth else "DOUBLE" if real else None
         )

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from collectlab.book.check_read import Raw, fresh
-from collectlab.book.check_types import cannot_fail, family, guessed, is_there, named, typed
+from collectlab.book.check_types import cannot_fail, family, guessed, is_there, named, of_raw, typed
 from collectlab.book.schema import EARLIEST, KIND_WORDS, LATEST, TABLES, Column
 from collectlab.core.engine import connection, quote, quote_text
 from collectlab.core.errors import BookError, first_few, nearest
@@ -132,7 +132,7 @@ def _structure(raws: Mapping[str, Raw]) -> tuple[bool, list[str]]:
 
 
 def _count(raw: Raw) -> int:
-    return connection().execute(f"SELECT count(*) FROM {raw.source}").fetchall()[0][0]
+    return connection().execute(f"SELECT count(*) FROM {raw.source} r").fetchall()[0][0]
 
 
 def _typed(raw: Raw, whole_ids: bool) -> _Typed:
@@ -143,12 +143,12 @@ def _typed(raw: Raw, whole_ids: bool) -> _Typed:
     select, there, safe = {}, {}, set()
     for given, engine_type in raw.columns.items():
         if given not in contract:
-            select[given] = guesses.get(given, quote(given))
+            select[given] = guesses.get(given, of_raw(given))
             continue
         column = TABLES[raw.name].column(contract[given])
         whole = whole_ids and column.name == "account_id"
-        select[column.name] = typed(column, quote(given), engine_type, whole)
-        there[column.name] = is_there(column, quote(given), engine_type)
+        select[column.name] = typed(column, of_raw(given), engine_type, whole)
+        there[column.name] = is_there(column, of_raw(given), engine_type)
         if cannot_fail(column, engine_type, whole):
             safe.add(column.name)
     return _Typed(raw, names, select, there, frozenset(safe))
@@ -159,7 +159,7 @@ def last_snapshot(snapshots: _Typed) -> dt.date | None:
     counts = (
         connection()
         .execute(
-            f"SELECT day, count(*) FROM (SELECT {snapshots.of('as_of')} AS day FROM {snapshots.raw.source}) "
+            f"SELECT day, count(*) FROM (SELECT {snapshots.of('as_of')} AS day FROM {snapshots.raw.source} r) "
             f"WHERE day BETWEEN DATE '{EARLIEST}' AND DATE '{LATEST}' GROUP BY day ORDER BY day"
         )
         .fetchall()
@@ -301,9 +301,9 @@ def _check_table(table: _Typed, last: dt.date | None, accounts: str | None) -> C
         )
     if unread:
         lines = f"SELECT line, text AS original_line, [why] AS reasons FROM {quote(raw.unread)}"
-        whole = f"SELECT {_as_came(table)}, CAST([] AS VARCHAR[]) AS reasons FROM {raw.source} LIMIT 0"
+        whole = f"SELECT {_as_came(table)}, CAST([] AS VARCHAR[]) AS reasons FROM {raw.source} r LIMIT 0"
         aside = f"({aside or whole}) UNION ALL BY NAME ({lines})"
-    if raw.kept_in_memory and (aside or any(e != quote(c) for c, e in table.select.items())):
+    if raw.kept_in_memory and (aside or any(e != of_raw(c) for c, e in table.select.items())):
         accepted, aside = _kept(name, "accepted", accepted), _kept(name, "aside", aside)
         for used in (raw.kept_in_memory, raw.unread):
             if used:
@@ -331,7 +331,7 @@ def _as_came(table: _Typed) -> str:
     contract = {given: name for name, given in table.names.items()}
     clash = {"reasons": "reasons_given", "line": "line_given", "original_line": "original_line_given"}
     shown = [(given, contract.get(given, given)) for given in table.raw.columns]
-    return ", ".join(f"{quote(given)} AS {quote(clash.get(name.lower(), name))}" for given, name in shown)
+    return ", ".join(f"{of_raw(given)} AS {quote(clash.get(name.lower(), name))}" for given, name in shown)
 
 
 def _key(table: _Typed) -> str:
@@ -368,7 +368,7 @@ def _account_ids(table: _Typed, checked: Checked) -> str:
 def _find_duplicates(table: _Typed, bad: str, copy: int, conflict: int) -> int:
     """Add rows that stand twice to ``bad``; return how many equal ones were kept."""
     con = connection()
-    raw, row = table.raw, table.raw.row
+    raw, row = table.raw, f"r.{table.raw.row}"
     declared = TABLES[raw.name]
     keyed = bool(declared.keys) and all(key in table.select for key in declared.keys)
     columns = declared.keys if keyed else tuple(table.select)
@@ -381,8 +381,8 @@ def _find_duplicates(table: _Typed, bad: str, copy: int, conflict: int) -> int:
     twice = quote(fresh("twice"))
     con.execute(
         f"CREATE TEMP TABLE {twice} AS SELECT {row} AS __row, row({', '.join(keys)}) AS key, row({whole}) AS facts "
-        f"FROM {raw.source} WHERE {there} AND {mark} IN "
-        f"(SELECT mark FROM (SELECT {mark} AS mark FROM {raw.source} WHERE {there}) GROUP BY mark HAVING count(*) > 1)"
+        f"FROM {raw.source} r WHERE {there} AND {mark} IN "
+        f"(SELECT mark FROM (SELECT {mark} AS mark FROM {raw.source} r WHERE {there}) GROUP BY mark HAVING count(*) > 1)"
     )
     found = quote(fresh("found"))
     con.execute(
@@ -423,7 +423,7 @@ def _strictly_sorted(source: str, row: str, keys: list[str]) -> bool:
         connection()
         .execute(
             f"SELECT count(*) FILTER (n = before_n + 1 AND {above}), count(*) FROM "
-            f"(SELECT *, lag(n) OVER () AS before_n, {lags} FROM (SELECT {row} AS n, {inner} FROM {source}))"
+            f"(SELECT *, lag(n) OVER () AS before_n, {lags} FROM (SELECT {row} AS n, {inner} FROM {source} r))"
         )
         .fetchall()[0]
     )

@@ -136,7 +136,7 @@ class Book:
             query = _rows_known(name, query, columns, date)
             queries[name] = facts_known(name, query, columns, date) if date < self.as_of else query
         aside = {name: self._aside_known(name, query, date) for name, query in self.aside.items()}
-        cut = replace(self, queries=queries, aside=aside, counted=None)
+        cut = self._part(queries, aside)
         if cut._rows("snapshots") == 0:
             first = (
                 connection().execute(f"SELECT min(as_of) FROM ({self.queries['snapshots']})").fetchall()[0][0]
@@ -169,7 +169,24 @@ class Book:
             name: f"SELECT * FROM ({query}) WHERE CAST(account_id AS VARCHAR) IN ({as_text})"
             for name, query in self.aside.items()
         }
-        return replace(self, queries=queries, aside=aside, counted=None, equal_kept={})
+        return self._part(queries, aside)
+
+    def _part(self, queries: Mapping[str, str], aside: Mapping[str, str]) -> Book:
+        equal_kept = {
+            name: connection()
+            .execute(
+                f"SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM ({queries[name]}) AS q GROUP BY q)"
+            )
+            .fetchall()[0][0]
+            for name in self.equal_kept
+        }
+        return replace(
+            self,
+            queries=queries,
+            aside=aside,
+            counted=None,
+            equal_kept={k: int(v) for k, v in equal_kept.items() if v},
+        )
 
     def episodes(self, definition: str = "current_once", **options: Any) -> nw.LazyFrame:
         """One row per spell of delinquency: :func:`collectlab.book.episodes.episodes` on this book."""
@@ -332,7 +349,7 @@ def _rows_known(name: str, query: str, columns: list[str], date: dt.date) -> str
     dated = TABLES[name].date
     if dated not in columns:
         return query
-    return f"SELECT * FROM ({query}) WHERE coalesce({dated} < '{date + dt.timedelta(days=1)}', true)"
+    return f"SELECT * FROM ({query}) WHERE coalesce({quote(dated)} < '{date + dt.timedelta(days=1)}', true)"
 
 
 def facts_known(name: str, query: str, columns: list[str], date: dt.date, undated: bool = True) -> str:
