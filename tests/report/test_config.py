@@ -103,6 +103,11 @@ def test_all_faults_of_the_overrides_are_told_at_once(project):
     assert "-p output: no such parameter" in told[3] and "out" in told[3]
 
 
+def test_an_unknown_cure_definition_names_the_nearest(project):
+    told = faults("params/report.yml", {"definition": "curent_once", "horizn": "3"})
+    assert len(told) == 2 and "'curent_once'" in told[0] and "current_once" in told[0]
+
+
 def test_an_override_of_a_field_with_a_wrong_type(project):
     (told,) = faults("params/report.yml", {"horizon": "soon"})
     assert told.startswith("-p horizon: found 'soon'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from collectlab.core.errors import ReportError
-from collectlab.report.staging import staged
+from collectlab.report.staging import staged, stoppable
 
 
 def old_report(target: Path) -> Path:
@@ -116,3 +117,18 @@ def test_a_place_that_is_a_file(tmp_path):
     (tmp_path / "outputs").write_text("a file")
     with pytest.raises(ReportError, match="cannot write"), staged(tmp_path / "outputs" / "2026-10"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("how", "wanted"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_ends_in_order_even_where_the_code_makes_another_error_of_it(how, wanted):
+    before = signal.getsignal(how)
+    with pytest.raises(wanted), stoppable():
+        try:
+            os.kill(os.getpid(), how)
+            signal.pause()
+        except BaseException:
+            os.kill(os.getpid(), how)  # A second one does not cut the cleaning short.
+            raise RuntimeError("Query interrupted") from None
+    assert signal.getsignal(how) == before

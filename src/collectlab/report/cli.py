@@ -166,17 +166,16 @@ def _short(path: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
-    from collectlab.report.staging import stoppable
-
-    with stoppable():
-        code = _run(arguments)
-    sys.exit(code)
+    sys.exit(_run(arguments))
 
 
 def _run(arguments: list[str] | None) -> int:
+    from collectlab.report.staging import stoppable
+
     try:
         try:
-            app(arguments, prog_name="collectlab")
+            with stoppable():
+                app(arguments, prog_name="collectlab")
         except SystemExit as stop:
             sys.stdout.flush()
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from collectlab.book.episodes_definitions import definition_named
 from collectlab.core.errors import ParamsError, first_few, nearest
 
 SECTIONS = ("1_overview", "2_strategy", "3_results", "4_problems", "5_recommendations")
@@ -141,6 +142,10 @@ def load(
         first, second = (here, there) if name in mine else (there, here)
         return second if second.exists() and not first.exists() else first
 
+    try:
+        definition_named(config.definition)
+    except ParamsError as error:
+        faults.extend(error.faults)
     params = place("params") if config.params else path.resolve().parent
     if not params.is_dir():
         faults.append(f"params: no folder {config.params!r} here or beside {path.name}.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from collectlab.core.errors import ReportError
 from collectlab.report.execute import Workers
-from collectlab.report.staging import disk_errors, staged, stoppable
+from collectlab.report.staging import staged, stoppable
 
 if TYPE_CHECKING:
     from collectlab.report.config import Plan
@@ -63,12 +63,11 @@ def run(
     from collectlab.report import config, manifest, render
 
     plan = config.load(params_file, overrides, month=month, out=out)
-    from collectlab.book.freeze import freeze
     from collectlab.report.month import month_bounds
 
     book, month = _open(plan)
     target = plan.out / month
-    with stoppable(), staged(target) as folder, disk_errors(plan.out):
+    with stoppable(), staged(target) as folder:
         scratch = folder / ".scratch"
         count = max(1, min(jobs or os.cpu_count() or 1, len(plan.notebooks)))
         for part in ("params", "notebooks", "tables", "figures"):
@@ -76,7 +75,7 @@ def run(
         with Workers(count, scratch) as workers, _Progress(progress) as shown:
             last_day = month_bounds(month)[1]
             shown.say(f"{month}: freezing the book as it was known on {last_day}")
-            freeze(book, folder / "book", until=last_day)
+            _freeze(book, folder / "book", last_day)
             _keep_params(plan, folder, month)
             shown.say(f"{month}: {len(plan.notebooks)} notebooks, {count} at a time")
             shown.chapters([p.stem for p in plan.notebooks])
@@ -96,6 +95,8 @@ def _open(plan: Plan) -> tuple[Any, str]:
     from collectlab.core import engine
 
     book = open_book(plan.book)
+    if plan.config.population:
+        book.where(plan.config.population)  # A mistake in it is told now rather than by every notebook.
     months = engine.collect(
         book.table("snapshots")
         .select(year=nw.col("as_of").dt.year(), month=nw.col("as_of").dt.month())
@@ -113,6 +114,19 @@ def _open(plan: Plan) -> tuple[Any, str]:
             + "Allowed: a month that has snapshots."
         )
     return book, month
+
+
+def _freeze(book: Any, target: Path, last_day: Any) -> None:
+    """Freeze, such that freezing the frozen book again gives the same bytes: what a replay's hashes rest on."""
+    from collectlab.book.freeze import freeze
+    from collectlab.core.engine import connection
+
+    # DuckDB marks a Parquet column as never null where it happens to know so, which differs by input format.
+    connection().execute("SET disabled_optimizers = 'statistics_propagation'")
+    try:
+        freeze(book, target, until=last_day)
+    finally:
+        connection().execute("SET disabled_optimizers = ''")
 
 
 def _keep_params(plan: Plan, folder: Path, month: str) -> None:

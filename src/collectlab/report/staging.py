@@ -136,15 +136,22 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    told: list[BaseException] = []
 
     def stop(number: int, frame: Any) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        told.append(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
+        raise told[0]
 
     before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except BaseException as error:
+        # A query that is interrupted says so with an error of its own.
+        if told and error is not told[0]:
+            raise told[0] from error
+        raise
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
