@@ -276,5 +276,7 @@ months: {settings.months}
 end: {settings.end.isoformat()}
 problems: [{", ".join(settings.problems)}]
 hidden_confounding: {settings.hidden_confounding:g}
-rebuilt_by: collectlab simulate data/example --accounts {settings.accounts} --months {settings.months} --seed {settings.seed}
+rebuilt_by: >-
+  collectlab simulate FOLDER --accounts {settings.accounts} --months {settings.months}
+  --seed {settings.seed} --end {settings.end.isoformat()}
 """

@@ -52,9 +52,6 @@ class Settings:
     end: date
     problems: tuple[str, ...]
     hidden_confounding: float
-    #: Counterfactual levers, pulled from the first day of the window on.
-    force: int | None = None
-    channel_off: int | None = None
 
     @property
     def window_start(self) -> date:
@@ -212,7 +209,11 @@ def draw_accounts(settings: Settings, luck: Luck, first: int, last: int) -> dict
         "arm": np.where(uniform("arm") < 0.5, CHALLENGER, CHAMPION).astype(np.int8),
         "team": np.floor(3 * uniform("team", True)).astype(np.int8),
         "agency": np.floor(3 * uniform("agency", True)).astype(np.int8),
-        "n": np.array(n),
+        # Levers of the truth's re-runs, and from where on each account is followed for it.
+        "force": np.full(n, -1),
+        "off": np.full(n, -1),
+        "anchor": np.full(n, ordinal(settings.window_start)),
+        "anchor_dpd": np.zeros(n, np.int64),
     }
 
 

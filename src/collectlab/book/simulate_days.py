@@ -109,17 +109,16 @@ class Days(Ledger):
 
     def _assign(self, i, day: int) -> None:
         """Who handles the episode: the test's arm, or (outside the test) the collectors' judgement."""
-        a, force = self.a, self.settings.force
-        in_test, arm = a["tested"][i], a["arm"][i].copy()
-        if force in (bank.CHAMPION, bank.CHALLENGER) and day >= self.first:
-            arm[:] = force
+        a, force = self.a, self.a["force"][i]
+        in_test, arm = a["tested"][i], a["arm"][i]
+        arm = np.where((force == bank.CHAMPION) | (force == bank.CHALLENGER), force, arm)
         tested = np.where(day >= self.test, arm, bank.CHAMPION)
         hard = 0.85 * (620 - a["score"][i]) / 52 - 0.25 * np.log(a["income"][i] / 8.1e5)
         hard -= self.settings.hidden_confounding * (a["ability"][i] + a["willingness"][i])
         intensive = self.luck.uniform(a["key"][i], "judgement", day) < _sigmoid(-0.3 + 2.8 * hard)
         judged = np.where(intensive, bank.INTENSIVE, bank.STANDARD)
-        if force in (bank.STANDARD, bank.INTENSIVE) and day >= self.first:
-            judged[:] = force
+        if day >= self.first:
+            judged = np.where((force == bank.STANDARD) | (force == bank.INTENSIVE), force, judged)
         self.strategy[i] = np.where(in_test, tested, judged)
         rest = i[~in_test]
         self.events.add("assignments", rest, day, self.strategy[rest])
@@ -166,7 +165,7 @@ class Days(Ledger):
 
     def _act(self, i, dpd, arrears, day: int, today: date) -> np.ndarray:
         """At most one action an account a day. Returns who pleaded hardship."""
-        a, luck, off = self.a, self.luck, self.settings.channel_off
+        a, luck = self.a, self.luck
         stage = np.searchsorted([30, 60, 90, 180], dpd, side="left")
         edges = np.cumsum(bank.DAILY_ACTIONS, axis=2)[self.strategy[i], stage]
         channel = (luck.uniform(a["key"][i], "act", day)[:, None] >= edges).sum(axis=1)
@@ -177,8 +176,7 @@ class Days(Ledger):
         channel[human & (today.weekday() == 6)] = 7
         channel[human & (self.quiet_until[i] >= day)] = 7
         channel[(channel == AGENCY) & (self.agency[i] < 0)] = 7
-        if off is not None and day >= self.first:
-            channel[(channel == off) & placed & (self.t_placed[i] >= 0)] = 7
+        channel[(channel == a["off"][i]) & (self.t_placed[i] >= 0)] = 7
         at = np.flatnonzero(channel < 7)
         hardship = np.zeros(len(i), bool)
         if not len(at):
@@ -238,9 +236,11 @@ class Days(Ledger):
         """Put new cases on the work list, hand old ones to agencies, charge off, sell."""
         a, luck = self.a, self.luck
         i = np.flatnonzero(self.overdue)
-        self.placed[i] = True
         dpd, key, product = self._days_past_due(i, day), a["key"][i], a["product"][i]
-        first = i[(dpd > self.anchor_dpd) & (self.t_placed[i] == NEVER) & (self.began[i] >= self.anchor)]
+        self.placed[i[dpd > 0]] = True
+        first = i[
+            (dpd > a["anchor_dpd"][i]) & (self.t_placed[i] == NEVER) & (self.began[i] >= a["anchor"][i])
+        ]
         self.t_placed[first] = day
         self.t_strategy[first] = self.strategy[first]
 
@@ -258,8 +258,8 @@ class Days(Ledger):
         care.ask_unhappy(self, i[(dpd > 0) & ~off & ~sold], day)
 
     def _snapshot(self, day: int) -> None:
-        """Open and charged-off accounts on every snapshot; settled, sold and closed ones once more."""
-        previous = day - 1 if self.daily else self.month_start[self.m] - 1
+        """Open and charged-off accounts; settled, sold and closed ones to the end of that month only."""
+        previous = self.month_start[self.m] - 1
         shown = (self.originated <= day) & (
             (self.status == OPEN) | (self.status == CHARGED_OFF) | (self.ended > previous)
         )

@@ -47,7 +47,7 @@ class Ledger:
     """One chunk of accounts.
 
     For the truth, each account is followed from its first placement: the first month-end at which an
-    episode begun on or after ``anchor`` is seen more than ``anchor_dpd`` days past due. ``events`` and
+    episode begun on or after its ``anchor`` is seen more than ``anchor_dpd`` days past due. ``events`` and
     ``snapshots`` are what the book is written from.
     """
 
@@ -59,8 +59,6 @@ class Ledger:
         *,
         keep: bool = True,
         daily: bool = False,
-        anchor: date | None = None,
-        anchor_dpd: int = 0,
     ):
         self.settings, self.luck, self.a, self.daily = settings, luck, accounts, daily
         self.events = Events(kept=False)
@@ -68,8 +66,6 @@ class Ledger:
         self.first = bank.ordinal(settings.window_start)
         self.last = bank.ordinal(settings.end)
         self.test = bank.ordinal(settings.test_start)
-        self.anchor = bank.ordinal(anchor or settings.window_start)
-        self.anchor_dpd = anchor_dpd
         self.snapshots: list[tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
 
         begin = settings.window_start - timedelta(days=BURN_IN_DAYS)
@@ -82,7 +78,7 @@ class Ledger:
         self._start_state()
 
     def _start_ledger(self) -> None:
-        a, n = self.a, int(self.a["n"])
+        a, n = self.a, len(self.a["key"])
         month = a["month"] - self.base
         self.originated = np.where(
             month >= 0, self.month_start[np.maximum(month, 0)] + a["day_of_month"] - 1, self.begin - 1
@@ -102,7 +98,7 @@ class Ledger:
         self.full = (1 + self.growth) ** np.minimum(loan, 400)
 
     def _start_state(self) -> None:
-        n = int(self.a["n"])
+        n = len(self.a["key"])
         self.status = np.zeros(n, np.int8)
         self.ended = np.full(n, NEVER)
         self.overdue = np.zeros(n, bool)
@@ -130,7 +126,7 @@ class Ledger:
         self.cases = 0
         self.written_off = np.zeros(n, np.int64)
         self.survey_on = np.full(n, NEVER)
-        # The truth's memory of the first placement on or after the anchor.
+        # The truth's memory of the first placement.
         self.t_placed = np.full(n, NEVER)
         self.t_strategy = np.full(n, NEVER, np.int8)
         self.t_cured = np.full(n, NEVER)

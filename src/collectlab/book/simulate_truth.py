@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import date
-
 import numpy as np
 import pandas as pd
 
 from collectlab.book import simulate_bank as bank
 from collectlab.book.simulate_bank import Luck, Settings, draw_accounts
 from collectlab.book.simulate_days import Days
+from collectlab.book.simulate_ledger import NEVER
 
-CHUNK = 50_000
+CHUNK = 20_000
 
 #: Late channels are judged from the first month-end beyond these days past due, the others from the first.
 IN_USE_FROM = {"legal": 60, "agency": 90}
@@ -27,32 +25,32 @@ OUTCOMES = {
 }
 
 
-def _lived(settings: Settings, accounts: int, anchor: date, anchor_dpd: int = 0) -> pd.DataFrame:
-    """One row per account: its first placement, as ``Days`` defines it, and what came of it."""
-    luck, parts = Luck(settings.seed), []
-    for first in range(0, accounts, CHUNK):
-        a = draw_accounts(settings, luck, first, min(first + CHUNK, accounts))
-        d = Days(settings, luck, a, keep=False, anchor=anchor, anchor_dpd=anchor_dpd).run()
-        cured = (d.t_cured >= 0) & (d.t_cured - d.t_placed <= 60)
-        parts.append(
-            pd.DataFrame(
-                {
-                    # 90 days of follow-up inside the window, for everybody.
-                    "followed": (d.t_placed >= 0) & (d.t_placed <= d.last - 90),
-                    "tested": a["tested"],
-                    "arm": a["arm"],
-                    "strategy": d.t_strategy,
-                    "channels": d.t_channels,
-                    "product": np.array(bank.PRODUCTS)[a["product"]],
-                    "score": a["score"],
-                    "cured_60d": cured.astype(float),
-                    "paid_90d": d.t_paid / 100,
-                    "cost_90d": d.t_cost / 100,
-                    "complaints_90d": d.t_complaints.astype(float),
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
+def _lived(settings: Settings, luck: Luck, a: dict[str, np.ndarray], runs: list[dict]) -> list[pd.DataFrame]:
+    """Live the same accounts once for each run (its levers: force, off, anchor, anchor_dpd), side by side.
+
+    Returns, for each run, one row per account: its first placement, as ``Ledger`` defines it, and what came
+    of it. The runs share one pass over the days, because a pass costs much the same for few accounts.
+    """
+    n = len(a["key"])
+    stacked = {name: np.tile(column, len(runs)) for name, column in a.items()}
+    for r, run in enumerate(runs):
+        for lever, value in run.items():
+            stacked[lever][r * n : (r + 1) * n] = value
+    d = Days(settings, luck, stacked, keep=False).run()
+    cured = (d.t_cured >= 0) & (d.t_cured - d.t_placed <= 60)
+    frame = pd.DataFrame(
+        {
+            # 90 days of follow-up inside the window, for everybody.
+            "followed": (d.t_placed >= 0) & (d.t_placed <= d.last - 90),
+            "strategy": d.t_strategy,
+            "channels": d.t_channels,
+            "cured_60d": cured.astype(float),
+            "paid_90d": d.t_paid / 100,
+            "cost_90d": d.t_cost / 100,
+            "complaints_90d": d.t_complaints.astype(float),
+        }
+    )
+    return [frame.iloc[r * n : (r + 1) * n].reset_index(drop=True) for r in range(len(runs))]
 
 
 def effects_truth(settings: Settings, accounts: int) -> pd.DataFrame:
@@ -70,44 +68,71 @@ def effects_truth(settings: Settings, accounts: int) -> pd.DataFrame:
     action of the channel within 60 days while not yet cured. Legal action is counted from the first
     month-end beyond 60 days past due, agencies from the first beyond 90.
     """
-    start = settings.window_start
-    fact = _lived(settings, accounts, start)
-    rows = []
-    with_challenger, with_champion = (
-        _lived(replace(settings, force=arm), accounts, settings.test_start)
-        for arm in (bank.CHALLENGER, bank.CHAMPION)
+    luck, parts = Luck(settings.seed), []
+    for first in range(0, accounts, CHUNK):
+        a = draw_accounts(settings, luck, first, min(first + CHUNK, accounts))
+        parts.append(_lives(settings, luck, a))
+    lives = {name: pd.concat([p[name] for p in parts], ignore_index=True) for name in parts[0]}
+    a = lives.pop("accounts")
+
+    # In the test, what was done is what one of the two forced runs did.
+    challenged = a["arm"] == bank.CHALLENGER
+    with_it, without = lives["challenger"], lives["champion"]
+    fact = without.where(~challenged, with_it)
+    inside = with_it["followed"] & a["tested"]
+    rows = _rows(
+        ("strategy", "challenger", "champion"), a, with_it, without, fact, inside, challenged, ("all",)
     )
-    challenged = with_challenger["arm"] == bank.CHALLENGER
-    test_fact = with_champion.where(~challenged, with_challenger)
-    inside = (test_fact["followed"] & test_fact["tested"]).astype(bool)
+    fact = lives["as it was, 0"]
+    inside, received = fact["followed"] & ~a["tested"], fact["strategy"] == bank.INTENSIVE
+    both = lives["intensive"], lives["standard"]
     rows += _rows(
-        ("strategy", "challenger", "champion"),
-        with_challenger, with_champion, test_fact, inside, challenged, ("all",),
-    )  # fmt: skip
-    hard, soft = (
-        _lived(replace(settings, force=s), accounts, start) for s in (bank.INTENSIVE, bank.STANDARD)
+        ("strategy", "intensive", "standard"), a, *both, fact, inside, received, ("all", "received")
     )
-    inside = fact["followed"] & ~fact["tested"]
-    received = fact["strategy"] == bank.INTENSIVE
-    rows += _rows(
-        ("strategy", "intensive", "standard"), hard, soft, fact, inside, received, ("all", "received")
-    )
-    stages = {0: fact, 60: _lived(settings, accounts, start, 60), 90: _lived(settings, accounts, start, 90)}
     for code, channel in enumerate(bank.CHANNELS):
-        fact = stages[IN_USE_FROM.get(channel, 0)]
-        without = _lived(replace(settings, channel_off=code), accounts, start, IN_USE_FROM.get(channel, 0))
+        fact = lives[f"as it was, {IN_USE_FROM.get(channel, 0)}"]
         received = (fact["channels"] // 2**code) % 2 == 1
+        both = fact, lives[channel]
         rows += _rows(
-            ("channel", channel, "none"), fact, without, fact, fact["followed"], received, ("all", "received")
+            ("channel", channel, "none"), a, *both, fact, fact["followed"], received, ("all", "received")
         )
     return pd.DataFrame(rows)
 
 
-def _rows(what, with_it, without, fact, inside, received, populations) -> list[dict]:
+def _lives(settings: Settings, luck: Luck, a: dict[str, np.ndarray]) -> dict[str, pd.DataFrame]:
+    """Each run's outcomes for the accounts of one chunk that are ever placed, and their segments."""
+    test = {"anchor": bank.ordinal(settings.test_start)}
+    (seen,) = _lived(settings, luck, a, [{}])
+    placed = np.flatnonzero(seen["followed"] | (seen["strategy"] != NEVER))
+    a = {name: column[placed] for name, column in a.items()}
+    runs = {
+        "as it was, 0": {},
+        "as it was, 60": {"anchor_dpd": 60},
+        "as it was, 90": {"anchor_dpd": 90},
+        "challenger": {"force": bank.CHALLENGER, **test},
+        "champion": {"force": bank.CHAMPION, **test},
+        "intensive": {"force": bank.INTENSIVE},
+        "standard": {"force": bank.STANDARD},
+    }
+    for code, channel in enumerate(bank.CHANNELS):
+        runs[channel] = {"off": code, "anchor_dpd": IN_USE_FROM.get(channel, 0)}
+    lives = dict(zip(runs, _lived(settings, luck, a, list(runs.values()))))
+    lives["accounts"] = pd.DataFrame(
+        {
+            "tested": a["tested"],
+            "arm": a["arm"],
+            "product": np.array(bank.PRODUCTS)[a["product"]],
+            "score": a["score"],
+        }
+    )
+    return lives
+
+
+def _rows(what, a, with_it, without, fact, inside, received, populations) -> list[dict]:
     rows = []
     for population in populations:
         members = inside & received if population == "received" else inside
-        for by, segment, mask in _segments(fact):
+        for by, segment, mask in _segments(a):
             chosen, compared = members & mask, inside & mask
             n = int(chosen.sum())
             if n < 2:
@@ -136,12 +161,12 @@ def _rows(what, with_it, without, fact, inside, received, populations) -> list[d
     return rows
 
 
-def _segments(fact: pd.DataFrame):
-    yield "all", "all", pd.Series(True, index=fact.index)
+def _segments(a: pd.DataFrame):
+    yield "all", "all", pd.Series(True, index=a.index)
     for product in bank.PRODUCTS:
-        yield "product", product, fact["product"] == product
+        yield "product", product, a["product"] == product
     for low, high, label in SCORE_BANDS:
-        yield "credit_score", label, (fact["score"] >= low) & (fact["score"] < high)
+        yield "credit_score", label, (a["score"] >= low) & (a["score"] < high)
 
 
 def problems_truth(settings: Settings) -> pd.DataFrame:
