@@ -11,14 +11,13 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from collectlab.core import engine, tables
+from collectlab.core import engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.jackknife import GROUPS, jackknife, with_replicates
 from collectlab.core.plots import PALETTE, new_axes
-from collectlab.core.results import Result
 from collectlab.measures._counting import as_list
 from collectlab.measures.charts import legend, reach, titled, unit_axis
-from collectlab.measures.costs_touch import last_touch, with_cost
+from collectlab.measures.costs_touch import contact_made, last_touch, with_cost
 from collectlab.measures.flows import (
     UNIT,
     as_money,
@@ -31,45 +30,21 @@ from collectlab.measures.flows import (
     spells_with_windows,
     whole_sum,
 )
-from collectlab.measures.recovery import group_labels
+from collectlab.measures.ratios import Measures, group_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NOT_REACHED = ("no_answer", "wrong_number")
-
 
 @dataclass(frozen=True, kw_only=True)
-class CostBenefit(Result):
+class CostBenefit(Measures):
     """Cost, recovery and net by group; one row per group × ``measure``.
 
     ``basis`` is "episode" (means per episode within the horizon) or "contact" (totals, and money that
     followed a contact).
     """
 
-    by: tuple[str, ...] = ()
     basis: str = "episode"
-    plottable = True
-
-    def wide(self) -> pd.DataFrame:
-        """One row per group, the estimates side by side."""
-        sizes = [c for c in ("episodes", "actions", "contacts") if c in self.table]
-        names = list(dict.fromkeys(self.table["measure"]))
-        parts = [self.table[self.table["measure"] == m].reset_index(drop=True) for m in names]
-        columns = {m: part["estimate"] for m, part in zip(names, parts)}
-        return pd.concat([parts[0][[*self.by, *sizes]], pd.DataFrame(columns)], axis=1)
-
-    def display_table(self) -> pd.DataFrame:
-        """One row per group; each estimate with its interval."""
-        shown = self.wide()
-        for measure in dict.fromkeys(self.table["measure"]):
-            rows = self.table[self.table["measure"] == measure]
-            shown[measure] = [
-                _with_interval(r.estimate, r.conf_low, r.conf_high, r.unit)
-                for r in rows.itertuples(index=False)
-            ]
-        names = list(dict.fromkeys(self.table["measure"]))
-        return tables.display_table(shown, formats=dict.fromkeys(names, "text"))
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Recovered and cost as bars, net as a point with its interval."""
@@ -254,19 +229,13 @@ def _by_contact(
     spells = spells_with_windows(episodes, by=[], amount=amount, cluster=cluster, as_of=as_of)
     spells, money, spent = same_engine(spells, as_money(payments, "paid_on", "amount"), spent)
     inner = [f"__by{i}" for i in range(len(by))]
-    have = spent.collect_schema().names()
-    reached = nw.lit(True)
-    if "connected" in have:
-        reached = reached & nw.col("connected").fill_null(True)
-    if "outcome" in have:
-        reached = reached & ~nw.col("outcome").is_in(_NOT_REACHED).fill_null(False)
     deeds = spent.select(
         *(nw.col(b).alias(i) for b, i in zip(by, inner)),
         __account=nw.col("account_id"),
         __at=nw.col("at"),
         __on=day_number("at"),
         __cost=nw.col("__cost"),
-        __reached=nw.when(reached).then(nw.lit(1)).otherwise(nw.lit(0)),
+        __reached=nw.when(contact_made(spent.collect_schema().names())).then(nw.lit(1)).otherwise(nw.lit(0)),
     )
     owners = spells.select("__account", "__rep").unique(subset=["__account"], keep="any")
     # an account with actions but no episode stands for itself
@@ -356,11 +325,3 @@ def _long(groups: pd.DataFrame, sizes: Mapping[str, np.ndarray], found: Mapping)
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _with_interval(value: float, low: float, high: float, unit: str) -> str:
-    kind = "money" if unit == "money2" and abs(value) >= 1000 else unit
-    shown = tables.format_value(value, kind)
-    if pd.isna(low) or pd.isna(high):
-        return shown
-    return f"{shown} ({tables.format_value(low, kind)} to {tables.format_value(high, kind)})"

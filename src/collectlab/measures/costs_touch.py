@@ -11,6 +11,18 @@ from collectlab.core import engine
 from collectlab.core.errors import FrameError, first_few
 from collectlab.measures.flows import UNIT, fixed, whole_sum
 
+_NOT_REACHED = ("no_answer", "wrong_number")
+
+
+def contact_made(columns: Sequence[str]) -> nw.Expr:
+    """Whether an action reached somebody: not marked as not connected, no answer or wrong number."""
+    made = nw.lit(True)
+    if "connected" in columns:
+        made = made & nw.col("connected").fill_null(True)
+    if "outcome" in columns:
+        made = made & ~nw.col("outcome").is_in(_NOT_REACHED).fill_null(False)
+    return made
+
 
 def last_touch(
     contacts: nw.LazyFrame, paid: nw.LazyFrame, groups: Sequence[str], window: int

@@ -251,7 +251,8 @@ def _fit(X: np.ndarray, cured: np.ndarray, clusters: np.ndarray) -> tuple[np.nda
             warnings.simplefilter("ignore")
             fit = sm.Logit(cured, X).fit(disp=0, maxiter=100, **kind)
         sound = fit.mle_retvals["converged"] and np.isfinite(fit.cov_params()).all()
-        predicted = fit.predict(X)
+        with np.errstate(over="ignore"):
+            predicted = fit.predict(X)
         sound = sound and not (np.minimum(predicted, 1 - predicted) < 1e-8).mean() > 0.02
     except np.linalg.LinAlgError:
         sound = False

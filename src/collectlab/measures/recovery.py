@@ -17,6 +17,7 @@ from collectlab.core.results import Result
 from collectlab.core.tables import display_table, humanise
 from collectlab.measures.charts import legend, lines, reach, titled
 from collectlab.measures.flows import Flows, as_money, count_flows
+from collectlab.measures.ratios import split
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -362,17 +363,3 @@ def _notes(flows: Flows, estimate: np.ndarray) -> tuple[str, ...]:
     if np.isnan(estimate).any():
         notes.append("Missing (–): no episode is followed that long.")
     return tuple(notes)
-
-
-def group_labels(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
-    """A label for each row from its grouping columns: ``A × North``."""
-    if not by:
-        return ["all"] * len(table)
-    text = table[list(by)].astype(object).where(table[list(by)].notna(), "missing").astype(str)
-    return text.agg(" × ".join, axis=1).tolist()
-
-
-def split(table: pd.DataFrame, by: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
-    """The table's parts by group, in table order, each with its label."""
-    labels = pd.Series(group_labels(table, by), index=table.index)
-    return [(label, table[labels == label]) for label in labels.unique()]

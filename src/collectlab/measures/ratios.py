@@ -1,0 +1,206 @@
+"""Ratios of sums by group, with intervals that respect several rows of one customer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+
+from collectlab.core import engine, tables
+from collectlab.core.errors import FrameError
+from collectlab.core.jackknife import GROUPS, jackknife
+from collectlab.core.results import Result
+from collectlab.core.tables import humanise
+from collectlab.measures._snapshots import shares
+from collectlab.measures.charts import dots, legend, lines
+from collectlab.measures.flows import distinct_groups, group_codes, whole_sum
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
+_TAKEN = (*INTERVAL, "measure", "unit", "n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures(Result):
+    """Several measures by group: one row per group × ``measure``, each with its own ``unit``."""
+
+    by: tuple[str, ...] = ()
+    plottable = True
+
+    def wide(self) -> pd.DataFrame:
+        """One row per group, the estimates side by side."""
+        names = list(dict.fromkeys(self.table["measure"]))
+        taken = {*INTERVAL, "measure", "unit", *self.by}
+        sizes = [c for c in self.table.columns if c not in taken]
+        parts = [self.table[self.table["measure"] == m].reset_index(drop=True) for m in names]
+        columns = {m: part["estimate"] for m, part in zip(names, parts)}
+        return pd.concat([parts[0][[*self.by, *sizes]], pd.DataFrame(columns)], axis=1)
+
+    def display_table(self) -> pd.DataFrame:
+        """One row per group; each estimate with its interval."""
+        shown = self.wide()
+        names = list(dict.fromkeys(self.table["measure"]))
+        for measure in names:
+            rows = self.table[self.table["measure"] == measure]
+            shown[measure] = [
+                with_interval(*values)
+                for values in rows[["estimate", "conf_low", "conf_high", "unit"]].itertuples(index=False)
+            ]
+        return tables.display_table(shown, formats={**self.formats, **dict.fromkeys(names, "text")})
+
+    def plot(self, measure: str | None = None, ax: Axes | None = None) -> Axes:
+        """One measure (default: the first): lines over months, else a point with its interval per group."""
+        names = list(dict.fromkeys(self.table["measure"]))
+        measure = names[0] if measure is None else measure
+        if measure not in names:
+            raise FrameError(f"measure is {measure!r}. Allowed: {', '.join(names)}.")
+        rows = self.table[self.table["measure"] == measure].reset_index(drop=True)
+        unit = rows["unit"].iloc[0]
+        label = humanise(measure)
+        if "month" in self.by and rows["month"].nunique() > 1:
+            rest = [b for b in self.by if b != "month"]
+            groups = split(rows, rest)
+            ax = lines(
+                rows, "month", groups, unit=unit, title=f"{self.title}: {label.lower()}", ylabel=label, ax=ax
+            )
+            months = list(dict.fromkeys(rows["month"]))
+            step = -(-len(months) // 12)
+            ax.set_xticks(months[::step], months[::step])
+            if rest:
+                legend(ax, " × ".join(map(humanise, rest)), outside=len(groups) > 4)
+            return ax
+        title = f"{self.title}: {label.lower()}" if len(names) > 1 else self.title
+        return dots(rows, group_labels(rows, self.by), unit=unit, title=title, xlabel=label, ax=ax)
+
+
+def with_interval(value: float, low: float, high: float, unit: str) -> str:
+    """``41.2 % (38.0 % to 44.5 %)``."""
+    kind = "money" if unit == "money2" and abs(value) >= 1000 else unit
+    shown = tables.format_value(value, kind)
+    if pd.isna(low) or pd.isna(high):
+        return shown
+    return f"{shown} ({tables.format_value(low, kind)} to {tables.format_value(high, kind)})"
+
+
+def group_labels(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """A label for each row from its grouping columns: ``A × North``."""
+    if not by:
+        return ["all"] * len(table)
+    text = table[list(by)].astype(object).where(table[list(by)].notna(), "(missing)").astype(str)
+    return text.agg(" × ".join, axis=1).tolist()
+
+
+def split(table: pd.DataFrame, by: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
+    """The table's parts by group, in table order, each with its label."""
+    labels = pd.Series(group_labels(table, by), index=table.index, dtype=object)
+    return [(label, table[labels == label]) for label in labels.unique()]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Sums by replicate group × group: ``sums[name]`` has shape (R, G)."""
+
+    groups: pd.DataFrame
+    sums: Mapping[str, np.ndarray]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.sums[name]
+
+    def total(self, name: str) -> np.ndarray:
+        """(G,) over everybody, as whole numbers."""
+        return np.rint(self.sums[name].sum(axis=0)).astype("int64")
+
+
+def flag(condition: nw.Expr) -> nw.Expr:
+    """1 where true, 0 where false or unknown."""
+    return nw.when(condition.fill_null(False)).then(nw.lit(1)).otherwise(nw.lit(0))
+
+
+def count(
+    frame: nw.LazyFrame, by: Sequence[str], sums: Mapping[str, nw.Expr], groups: pd.DataFrame | None = None
+) -> Counts:
+    """Sum whole-number expressions by group × ``__rep``; in the order of ``groups`` where given."""
+    cells = engine.collect(
+        frame.group_by(*by, "__rep").agg(*(whole_sum(e).alias(f"__sum_{n}") for n, e in sums.items()))
+    )
+    groups = distinct_groups(cells, by) if groups is None else groups
+    out = {}
+    codes = group_codes(cells, groups, by)
+    for name in sums:
+        out[name] = np.zeros((GROUPS, len(groups)))
+        where = (cells["__rep"].to_numpy(int), codes)
+        np.add.at(out[name], where, cells[f"__sum_{name}"].to_numpy(float))
+    return Counts(groups, out)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """``top / bottom``, both (R, G). Kind: ``share``, ``mean`` (plain interval) or ``rate`` (log interval).
+
+    A rate of whole events per ``1 / scale`` that never happened gets Poisson's exact upper limit.
+    """
+
+    top: np.ndarray
+    bottom: np.ndarray
+    kind: str = "share"
+    unit: str = "share"
+    scale: float = 1.0
+
+    def estimate(self, conf_level: float) -> tuple[np.ndarray, ...]:
+        """Estimate, error and interval, each (G,)."""
+        if self.kind == "share":
+            return shares(self.top, self.bottom, self.bottom.sum(axis=0), conf_level)
+        found = jackknife(
+            np.stack([self.top.sum(axis=0), self.bottom.sum(axis=0)]),
+            np.stack([self.top, self.bottom], axis=1),
+            lambda sums: self.scale * sums[0] / sums[1],
+            conf_level,
+            "log" if self.kind == "rate" else None,
+            present=self.bottom != 0,
+        )
+        if self.kind == "rate":
+            never = (self.top.sum(axis=0) == 0) & (self.bottom.sum(axis=0) > 0)
+            limit = (
+                -np.log((1 - conf_level) / 2) * self.scale / np.where(never, self.bottom.sum(axis=0), np.nan)
+            )
+            estimate, error, low, high = found
+            return (
+                estimate,
+                np.where(never, np.nan, error),
+                np.where(never, 0, low),
+                np.where(never, limit, high),
+            )
+        return found
+
+
+def measured(
+    groups: pd.DataFrame,
+    by: Sequence[str],
+    ratios: Mapping[str, Ratio],
+    sizes: Mapping[str, np.ndarray],
+    conf_level: float,
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The tidy table (one row per group × measure) and the names of its grouping columns."""
+    names = [f"by_{b}" if b in (*_TAKEN, *sizes) else b for b in by]
+    keys = groups.set_axis(names, axis=1) if names else groups
+    found = {name: ratio.estimate(conf_level) for name, ratio in ratios.items()}
+    rows = []
+    for g in range(len(groups)):
+        for name, values in found.items():
+            rows.append(
+                {
+                    **(keys.iloc[g].to_dict() if names else {}),
+                    "measure": name,
+                    **{size: int(values_[g]) for size, values_ in sizes.items()},
+                    **dict(zip(INTERVAL, (float(v[g]) for v in values))),
+                    "unit": ratios[name].unit,
+                }
+            )
+    columns = [*names, "measure", *sizes, *INTERVAL, "unit"]
+    return pd.DataFrame(rows, columns=columns), tuple(names)
