@@ -36,8 +36,12 @@ def count_cells(
     by: str | Sequence[str] | None = None,
     weight: str | None = None,
     cluster: str | None = None,
+    seen: str | None = None,
 ) -> Cells:
-    """Count a frame of episodes in its engine, check what came back, and raise all faults at once."""
+    """Count a frame of episodes in its engine, check what came back, and raise all faults at once.
+
+    ``seen`` is a column of the day an episode was last seen open; the waits from then to the exit are summed.
+    """
     by = as_list(by)
     lazy = scan(frame)
     used = [duration, outcome, *by, *(c for c in (entry, weight, cluster) if c is not None)]
@@ -69,19 +73,20 @@ def count_cells(
         keys["entry"] = nw.col(entry).cast(nw.Float64)
     if cluster is not None:
         keys["replicate"] = nw.col(mark)
+    wait = nw.lit(0) if seen is None else (nw.col(duration) - nw.col(seen)).cast(nw.Int64)
     if weight is None:
-        counted = lazy.select(**keys).group_by(*keys).agg(rows=nw.len())
+        counted = lazy.select(**keys, wait=wait).group_by(*keys).agg(rows=nw.len(), wait=nw.col("wait").sum())
     else:
         w = nw.col(weight).cast(nw.Float64)
         bad = w.is_null() | w.is_nan() | ~w.is_finite() | (w <= 0) | (w > _WEIGHT_LIMIT)
         clean = nw.when(bad.fill_null(True)).then(nw.lit(0.0)).otherwise(w)
-        counted = lazy.select(**keys, w=clean, bad=bad.fill_null(True).cast(nw.Int64))
+        counted = lazy.select(**keys, wait=wait, w=clean, bad=bad.fill_null(True).cast(nw.Int64))
         # Sums of whole numbers do not depend on the order in which the engine meets the rows.
         coarse = (nw.col("w") * 2.0**20).floor()
         fine = ((nw.col("w") * 2.0**20 - coarse) * 2.0**38).round()
         counted = counted.with_columns(coarse=coarse.cast(nw.Int64), fine=fine.cast(nw.Int64))
         counted = counted.group_by(*keys).agg(
-            nw.len().alias("rows"), *(nw.col(c).sum().alias(c) for c in ("coarse", "fine", "bad"))
+            nw.len().alias("rows"), *(nw.col(c).sum().alias(c) for c in ("wait", "coarse", "fine", "bad"))
         )
     cells = collect(counted)
     if cells.empty:
@@ -135,6 +140,7 @@ def count_cells(
         n=n,
         replicate=None if cluster is None else cells["replicate"].to_numpy(dtype=np.int64),
         notes=tuple(notes),
+        wait=cells["wait"].to_numpy(dtype=float, na_value=0.0),
     )
     order = np.lexsort((result.outcome, result.entry, result.exit, result.group))
     result = result.pick(order[~empty[order]])

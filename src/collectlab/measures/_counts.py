@@ -62,6 +62,7 @@ class Cells:
     n: np.ndarray
     replicate: np.ndarray | None
     notes: tuple[str, ...]
+    wait: np.ndarray  #: days in the cell between "last seen delinquent" and the exit, summed; 0 if not told
 
     def name(self, group: int) -> str:
         """``team=A, region=North``; empty if there is one group of everybody."""
@@ -78,7 +79,9 @@ class Cells:
 
     def pick(self, keep: np.ndarray) -> Cells:
         """The cells where ``keep`` holds; the groups stay."""
-        parts = {name: getattr(self, name)[keep] for name in ("group", "entry", "exit", "outcome", "n")}
+        parts = {
+            name: getattr(self, name)[keep] for name in ("group", "entry", "exit", "outcome", "n", "wait")
+        }
         return replace(self, **parts, replicate=None if self.replicate is None else self.replicate[keep])
 
     def restart(self, day: int) -> Cells:

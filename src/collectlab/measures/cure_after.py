@@ -240,8 +240,11 @@ def _redefault(
         .otherwise(nw.when(gone).then(nw.lit("left")).otherwise(nw.lit("censored")))
         .alias(then),
     )
+    by = as_list(by)
+    require(cured, *by, *([cluster] if cluster else []))
+    cured = cured.select(*dict.fromkeys([*by, *([cluster] if cluster else []), days, then]))
     try:
-        cells = count_cells(cured, duration=days, outcome=then, by=as_list(by), cluster=cluster)
+        cells = count_cells(cured, duration=days, outcome=then, by=by, cluster=cluster)
     except NothingToCount as error:
         raise NothingToCount("no episode was cured. Allowed: at least one cure to follow up.") from error
     seen = cells.pick((cells.exit > 0) | (cells.outcome != len(cells.outcomes) - 1))

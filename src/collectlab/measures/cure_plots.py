@@ -19,8 +19,10 @@ _MARKERS = "osD^vP"
 def draw_rates(rates: CureRates, ax: Axes | None, max_groups: int) -> Axes:
     """Dots and whiskers; of more than ``max_groups`` groups the largest, and the chart says so."""
     table, by = rates.table, list(rates.by)
-    names = ["" if not by else ", ".join("(missing)" if v is None or v != v else str(v) for v in row)
-             for row in table[by].itertuples(index=False)]  # fmt: skip
+    names = [""] * len(table)
+    for column in by:
+        words = ["(missing)" if v is None or v != v else str(v) for v in table[column]]
+        names = [f"{name}, {word}".removeprefix(", ") for name, word in zip(names, words)]
     groups = list(dict.fromkeys(names))
     size = {g: table["at_risk"][[n == g for n in names]].max() for g in groups}
     shown = sorted(groups, key=lambda g: -size[g])[:max_groups]
@@ -53,11 +55,16 @@ def draw_rates(rates: CureRates, ax: Axes | None, max_groups: int) -> Axes:
     if by:
         ax.set_ylabel(", ".join(by))
     if len(series) > 1:
+        from matplotlib.transforms import ScaledTranslation
+
+        below = ax.transAxes + ScaledTranslation(0, -24 / 72, ax.figure.dpi_scale_trans)
+        columns = 1 if max(len(str(v)) for v in series) > 20 else min(len(series), 4)
         ax.legend(
             fontsize=8.5,
             frameon=False,
-            loc="upper center",
-            bbox_to_anchor=(0.45, -0.14),
-            ncols=min(len(series), 3),
+            loc="upper left",
+            bbox_to_anchor=(0, 0),
+            bbox_transform=below,
+            ncols=columns,
         )
     return ax

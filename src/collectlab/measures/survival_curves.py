@@ -105,8 +105,12 @@ class Curves(Result):
     def display_table(self) -> pd.DataFrame:
         """The curves on a few days: 30, 60, 90, 180 and 360, as far as the follow-up goes."""
         last = max(step.track.last_day for step in self.steps)
-        wanted = SUMMARY_DAYS if len(self.steps) <= 8 else (30, 90, 180)
-        days = [d for d in wanted if d <= last] or [last]
+        fits = [
+            wanted
+            for wanted in (SUMMARY_DAYS, (30, 90, 180))
+            if len(wanted) * len(self.steps) <= tables.MAX_ROWS
+        ]
+        days = [d for d in (fits or [(90,)])[0] if d <= last] or [last]
         return tables.display_table(self.at(days, beyond="nan"), self.unit, self.formats, self.conf_level)
 
 

@@ -44,7 +44,7 @@ def draw_curves(
     ax.set_xticks(ticks)
     ax.set_ylim(0, 1.02 if steps[0].before[0] else None)
     percent_axis(ax)
-    ax.set_xlabel("Days past due since day 0")
+    ax.set_xlabel("Days since day 0")
     title = curves.title
     if not several_outcomes and steps[0].outcome is not None:
         title = f"{spoken([steps[0].outcome]).capitalize()} by day t (Aalen–Johansen)"
