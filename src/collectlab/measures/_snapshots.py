@@ -44,7 +44,7 @@ def by_month(
     ``money0…`` (whole cents, null where missing). Open rows without days past due are left out.
     """
     by = as_list(by)
-    frame, joined = _with_account_columns(source, by, account)
+    frame = snapshots_of(source, by, account)
     require(frame, account, date, dpd, *by, *money)
     schema = frame.collect_schema()
     faults = []
@@ -60,9 +60,7 @@ def by_month(
     if status in schema:
         found = collect(frame.select(status=nw.col(status).cast(nw.String)).unique())["status"]
         if unknown := sorted(set(found.dropna()) - set(STATUSES)):
-            raise FrameError(
-                f"column {status!r} holds {first_few(unknown)}. Allowed: {', '.join(STATUSES)}."
-            )
+            raise FrameError(f"column {status!r} holds {first_few(unknown)}. Allowed: {', '.join(STATUSES)}.")
     day = nw.col(date).cast(nw.Date)
     counter = nw.col(dpd)
     if schema[dpd].is_float():
@@ -85,18 +83,18 @@ def by_month(
     return rows.join(last, on=["id", "date"], how="semi")
 
 
-def _with_account_columns(source: Any, by: list[str], account: str) -> tuple[nw.LazyFrame, list[str]]:
+def snapshots_of(source: Any, by: Sequence[str] = (), account: str = "account_id") -> nw.LazyFrame:
+    """The snapshots of a book, with the columns of ``by`` that stand in its accounts; or the frame itself."""
     if not is_book(source):
-        return scan(source), []
+        return scan(source)
     frame = source.table("snapshots")
     wanted = [c for c in by if c not in frame.collect_schema().names()]
-    if wanted:
-        accounts = source.table("accounts")
-        missing = [c for c in wanted if c not in accounts.collect_schema().names()]
-        if missing:
-            raise NotAvailable(f"this book's accounts have no {first_few(missing)}.")
-        frame = frame.join(accounts.select(account, *wanted), on=account, how="left")
-    return frame, wanted
+    if not wanted:
+        return frame
+    accounts = source.table("accounts")
+    if missing := [c for c in wanted if c not in accounts.collect_schema().names()]:
+        raise NotAvailable(f"this book's accounts have no {first_few(missing)}.")
+    return frame.join(accounts.select(account, *wanted), on=account, how="left")
 
 
 def cents(column: str, dtype: Any) -> nw.Expr:
@@ -127,7 +125,9 @@ def at_date(source: Any, as_of: dt.date | str | None, **options: Any) -> tuple[n
     if as_of is not None:
         asked = as_date(as_of)
         if (asked.year, asked.month) != (day.year, day.month):
-            raise NotAvailable(f"there are no snapshots in the month of {asked}; the last before are of {day}.")
+            raise NotAvailable(
+                f"there are no snapshots in the month of {asked}; the last before are of {day}."
+            )
     return rows.filter(nw.col("month") == int(last["month"].iloc[0])), day
 
 
@@ -137,7 +137,9 @@ def month_end(month: int) -> dt.date:
     return following - dt.timedelta(days=1)
 
 
-def groups_of(counted: pd.DataFrame, by: Sequence[str], taken: Sequence[str] = ()) -> tuple[pd.DataFrame, np.ndarray]:
+def groups_of(
+    counted: pd.DataFrame, by: Sequence[str], taken: Sequence[str] = ()
+) -> tuple[pd.DataFrame, np.ndarray]:
     """The distinct groups in reading order, under their own names, and each counted row's position.
 
     A grouping column named like one of the result's own columns gets ``by_`` before its name.
@@ -147,7 +149,9 @@ def groups_of(counted: pd.DataFrame, by: Sequence[str], taken: Sequence[str] = (
     if not by:
         return pd.DataFrame(index=[0]), np.zeros(len(counted), dtype=int)
     keys = [tuple(None if pd.isna(v) else v for v in row) for row in counted[columns].itertuples(index=False)]
-    ordered = sorted(set(keys), key=lambda key: [(v is None, natural(v) if v is not None else ()) for v in key])
+    ordered = sorted(
+        set(keys), key=lambda key: [(v is None, natural(v) if v is not None else ()) for v in key]
+    )
     place = {key: i for i, key in enumerate(ordered)}
     shown = [["(missing)" if v is None else v for v in key] for key in ordered]
     return pd.DataFrame(shown, columns=names), np.array([place[key] for key in keys], dtype=int)
@@ -209,3 +213,14 @@ def check_level(conf_level: float) -> None:
     """Refuse a level of confidence that is none."""
     if not 0 < conf_level < 1:
         raise FrameError(f"conf_level is {conf_level}. Allowed: between 0 and 1, such as 0.95.")
+
+
+def check_days(value: int, name: str = "over", what: str = "days past due") -> None:
+    """Refuse what is no whole number of days or months from 1 up."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise FrameError(f"{name} is {value!r}. Allowed: whole {what} ≥ 1.")
+
+
+def shown_name(key: Sequence[object]) -> str:
+    """A group's name in a chart: ``small business, North``."""
+    return ", ".join(str(k).replace("_", " ") for k in key)

@@ -18,7 +18,15 @@ from collectlab.core.jackknife import GROUPS, with_replicates
 from collectlab.core.plots import new_axes
 from collectlab.core.results import Result
 from collectlab.measures._counting import as_list
-from collectlab.measures._snapshots import CENTS, STATUSES, by_month, check_level, groups_of, shares
+from collectlab.measures._snapshots import (
+    CENTS,
+    STATUSES,
+    by_month,
+    check_level,
+    groups_of,
+    shares,
+    shown_name,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +75,7 @@ class RollRates(Result):
                 raise FrameError(f"no group {group!r}. Allowed: {', '.join(map(str, sizes.index))}.")
             wide = wide.loc[group]
             named = group if isinstance(group, tuple) else (group,)
-            title = f"{title}: {', '.join(map(str, named))}"
+            title = f"{title}: {shown_name(named)}"
         ax = new_axes(ax, figsize=(1.6 + 0.82 * len(wide.columns), 1.5 + 0.45 * len(wide)))
         values = wide.to_numpy(dtype=float)
         # Light enough at the dark end for the figures to be read in grey print.
@@ -91,7 +99,7 @@ class RollRates(Result):
         ax.grid(visible=False)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-        ax.set_title(title)
+        ax.set_title(title, loc="left")
         return ax
 
 
@@ -157,10 +165,8 @@ def roll_rates(
     ...     "as_of": pd.to_datetime(["2024-01-31", "2024-02-29"] * 2),
     ...     "days_past_due": [10, 0, 12, 41],
     ... })
-    >>> roll_rates(snapshots, buckets=(0, 1, 30)).matrix()
-    to_bucket    current  30+
-    from_bucket              
-    1–29             0.5  0.5
+    >>> roll_rates(snapshots, buckets=(0, 1, 30)).matrix().loc["1–29"].to_dict()
+    {'current': 0.5, '30+': 0.5}
     """
     check_level(conf_level)
     by = as_list(by)
@@ -259,7 +265,9 @@ def _table(
         for a, label in enumerate(labels):
             if size[g, a, 0] == 0:
                 continue
-            block = pd.DataFrame({"from_bucket": label, "to_bucket": [s for s, r in zip(states, reached) if r]})
+            block = pd.DataFrame(
+                {"from_bucket": label, "to_bucket": [s for s, r in zip(states, reached) if r]}
+            )
             for column in reversed(groups.columns):
                 block.insert(0, column, groups[column].iloc[g])
             block["n"] = counts[g, a, reached].astype(np.int64)
