@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from collectlab.core.errors import ReportError
-from collectlab.report.staging import staged, stoppable
+from collectlab.report.staging import staged, stop_if_told, stoppable
 
 
 def old_report(target: Path) -> Path:
@@ -132,3 +133,12 @@ def test_a_signal_ends_in_order_even_where_the_code_makes_another_error_of_it(ho
             os.kill(os.getpid(), how)  # A second one does not cut the cleaning short.
             raise RuntimeError("Query interrupted") from None
     assert signal.getsignal(how) == before
+
+
+def test_a_signal_that_a_library_swallowed_still_stops():
+    with pytest.raises(KeyboardInterrupt), stoppable():
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            signal.pause()
+        stop_if_told()
+    stop_if_told()  # Outside, nothing is left of it.

@@ -22,6 +22,7 @@ from typing import Any
 
 from collectlab.core import errors
 from collectlab.core.errors import CollectlabError, ReportError
+from collectlab.report.staging import stop_if_told
 
 # --- in the run's own process -------------------------------------------------------------------------------
 
@@ -75,7 +76,11 @@ class Workers:
         for number in range(len(self._processes)):
             self._next(number, waiting, running, requests)
         while running:
-            number, event = self._events.get()
+            stop_if_told()
+            try:
+                number, event = self._events.get(timeout=0.5)
+            except queue.Empty:
+                continue
             if number not in running:
                 continue
             name = running[number]
@@ -194,27 +199,29 @@ def main() -> None:
         channel.write(json.dumps(event) + "\n")
         channel.flush()
 
-    requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     busy = threading.Event()
     threading.Thread(target=_receive, args=(requests, busy), daemon=True).start()
     import papermill  # noqa: F401 - slow; while it loads, the run is still freezing the book
 
-    while (request := requests.get()) is not None:
-        busy.set()
-        with contextlib.suppress(BrokenPipeError):
-            _execute(request, tell)
+    while True:
+        request = requests.get()
+        outcome = _execute(request, tell)
         busy.clear()
+        with contextlib.suppress(BrokenPipeError):
+            tell(**outcome)
 
 
 def _receive(requests: queue.SimpleQueue, busy: threading.Event) -> None:
     for line in sys.stdin:
+        busy.set()
         requests.put(json.loads(line))
     if busy.is_set():
         _kill_tree(os.getpid())
-    requests.put(None)
+    os._exit(0)
 
 
-def _execute(request: Mapping[str, Any], tell: Callable[..., None]) -> None:
+def _execute(request: Mapping[str, Any], tell: Callable[..., None]) -> dict[str, Any]:
     import nbformat
     import papermill
     from papermill.engines import NBClientEngine, papermill_engines
@@ -246,24 +253,18 @@ def _execute(request: Mapping[str, Any], tell: Callable[..., None]) -> None:
             record_timing=False,
         )
         nbformat.write(clean(notebook), request["output"])
-        tell(event="done")
+        return {"event": "done"}
     except papermill.PapermillExecutionError as error:
         text = papermill.exceptions.strip_color("\n".join(error.traceback))
         # Counted as in the notebook on disk, which has no cell of injected parameters.
         number = error.cell_index + 1 - bool(request["parameters"])
         failed |= {"cell": number, "source": error.source, "traceback": text}
-        tell(**{**failed, "ename": error.ename, "evalue": error.evalue})
+        return {**failed, "ename": error.ename, "evalue": error.evalue}
     except Exception as error:
         import traceback
 
-        tell(
-            **{
-                **failed,
-                "ename": type(error).__name__,
-                "evalue": str(error),
-                "traceback": traceback.format_exc(),
-            }
-        )
+        text = traceback.format_exc()
+        return {**failed, "ename": type(error).__name__, "evalue": str(error), "traceback": text}
 
 
 def clean(notebook: Any) -> Any:

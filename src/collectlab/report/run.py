@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from collectlab.core.errors import ReportError
 from collectlab.report.execute import Workers
-from collectlab.report.staging import staged, stoppable
+from collectlab.report.staging import staged, stop_if_told, stoppable
 
 if TYPE_CHECKING:
     from collectlab.report.config import Plan
@@ -84,6 +84,7 @@ def run(
         made_of = manifest.build(folder, plan, month)
         render.render(folder, [p.name for p in plan.notebooks], made_of)
         manifest.write(made_of, folder)
+        stop_if_told()
     return target
 
 

@@ -130,28 +130,40 @@ def disk_errors(place: Path) -> Iterator[None]:
         raise
 
 
+#: How this process has been told to stop, if it has.
+_told: list[BaseException] = []
+
+
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
     """End in order when told to (SIGTERM as well as Ctrl-C), and do not let a second Ctrl-C cut that short."""
-    if threading.current_thread() is not threading.main_thread():
+    outermost = signal.getsignal(signal.SIGTERM) is not _stop
+    if threading.current_thread() is not threading.main_thread() or not outermost:
+        stop_if_told()
         yield
         return
-    told: list[BaseException] = []
-
-    def stop(number: int, frame: Any) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
-        told.append(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
-        raise told[0]
-
-    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    _told.clear()
+    before = {each: signal.signal(each, _stop) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     except BaseException as error:
-        # A query that is interrupted says so with an error of its own.
-        if told and error is not told[0]:
-            raise told[0] from error
+        # An interrupted query says so with an error of its own.
+        if _told and error is not _told[0]:
+            raise _told[0] from error
         raise
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
+        _told.clear()
+
+
+def stop_if_told() -> None:
+    """Stop now if a signal said so and some library has swallowed the exception that it raised."""
+    if _told:
+        raise _told[0]
+
+
+def _stop(number: int, frame: Any) -> None:
+    if not _told:
+        _told.append(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
+        raise _told[0]
