@@ -1,0 +1,30 @@
+"""What to do next: the scorecard against targets, findings with their evidence, recommendations.
+
+>>> import collectlab as cl
+>>> card = cl.policy.scorecard(kpis, "params/targets.yml", on="2026-10-31")                # doctest: +SKIP
+>>> found = cl.policy.findings({"scorecard": card}, targets="params/targets.yml", on="2026-10-31")  # doctest: +SKIP
+>>> cl.policy.recommend(found)                                                            # doctest: +SKIP
+"""
+
+from collectlab.policy.findings import Finding, Findings, find
+from collectlab.policy.findings import find as findings
+from collectlab.policy.recommendations import Recommendation, Recommendations, recommend
+from collectlab.policy.scorecard import Scorecard, scorecard
+from collectlab.policy.strategy import Strategy, load_strategy
+from collectlab.policy.targets import Targets, load_targets
+
+__all__ = [
+    "Finding",
+    "Findings",
+    "Recommendation",
+    "Recommendations",
+    "Scorecard",
+    "Strategy",
+    "Targets",
+    "find",
+    "findings",
+    "load_strategy",
+    "load_targets",
+    "recommend",
+    "scorecard",
+]

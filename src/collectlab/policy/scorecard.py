@@ -134,7 +134,9 @@ class Scorecard(Result):
                 ax.plot([low, high], [y, y], color=colour, linewidth=7, alpha=0.4, solid_capstyle="butt")
             marker = "<" if point < -reach else ">" if point > reach else "o"
             ax.plot([min(max(point, -reach), reach)], [y], marker, color=colour, markersize=5, clip_on=False)
-            text = f"{format_value(row.estimate, row.unit)} ({target_text(self.goals[row.kpi].kpi, row.target)})"
+            text = (
+                f"{format_value(row.estimate, row.unit)} ({target_text(self.goals[row.kpi].kpi, row.target)})"
+            )
             ax.text(1.03, y, text, transform=ax.get_yaxis_transform(), va="center", color=colour, fontsize=9)
         ax.axvline(0, color="#222222", linewidth=1.2)
         ax.axvline(-1, color="#222222", linewidth=1.0, linestyle=(0, (2, 2)))

@@ -1,0 +1,159 @@
+"""What a recommendation should bring, what it costs, and how much longer a test must run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from collectlab.core.params import InForce
+from collectlab.core.tables import format_value
+from collectlab.policy.candidates import Finding
+from collectlab.policy.finding_arms import outcome_words
+from collectlab.policy.remedies import GAINS, Remedy
+
+NOT_KNOWN = "not known from this book"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """An effect a month with its interval, what it is counted in, and the sentence that says so."""
+
+    estimate: float
+    low: float
+    high: float
+    of: str
+    words: str
+
+    @classmethod
+    def nothing(cls, kind: str) -> Expected:
+        """No effect can be put in numbers."""
+        words = "later reports see more" if kind == "data" else "none until the cause is known"
+        return cls(math.nan, math.nan, math.nan, "", words[:1].upper() + words[1:])
+
+
+def volume_of(f: Finding, of: str, volumes: Mapping[str, float]) -> float:
+    """The month's volume of a finding's group: its own, or its part of the total by observations. NaN: unknown."""
+    if f.key in volumes:
+        return volumes[f.key]
+    if of not in volumes:
+        return math.nan
+    if not f.group or f.kind == "randomised":
+        return volumes[of]
+    return volumes[of] * f.n / f.n_all if f.n_all > 0 else math.nan
+
+
+def effect_of(group: list[Finding], volumes: Mapping[str, float]) -> Expected:
+    """The expected effect a month of acting on these findings."""
+    first = group[0]
+    if first.kind == "randomised":
+        return _randomised(first, volumes)
+    gain, of = GAINS.get(first.measure, ("", ""))
+    if not gain:
+        words = f"{_gap_words(group)}; what closing it would bring is {NOT_KNOWN}"
+        return Expected(math.nan, math.nan, math.nan, "", words)
+    # complaints are counted per 1,000 contacts
+    per = 1000.0 if first.measure == "complaints" else 1.0
+    known = [volume_of(f, of, volumes) for f in group]
+    per_100 = any(math.isnan(v) for v in known)
+    if per_100:
+        known = [100.0 / len(group)] * len(group)
+    estimate = sum(abs(f.gap) * v for f, v in zip(group, known)) / per
+    # A gap that was counted has no interval of its own: the whole of it can be closed, or none.
+    reach = [max(abs(f.gap_low), abs(f.gap_high)) if not math.isnan(f.gap_low) else abs(f.gap) for f in group]
+    high = sum(r * v for r, v in zip(reach, known)) / per
+    unit = f"{gain} per 100 {_plural(of)}" if per_100 else f"{gain} a month"
+    number, top = (format_value(v, "ratio" if v < 10 else "count") for v in (estimate, high))
+    words = f"up to {number} {unit} (0 to {top}), if the whole gap could be closed; not a causal estimate"
+    return Expected(estimate, 0.0, high, unit, words[:1].upper() + words[1:])
+
+
+def _randomised(f: Finding, volumes: Mapping[str, float]) -> Expected:
+    volume = volume_of(f, "accounts", volumes)
+    per_100 = math.isnan(volume)
+    scale = 100.0 if per_100 else volume
+    sign = -1.0 if f.rule == "arm_worse" else 1.0
+    low, high = sorted((sign * f.gap_low * scale, sign * f.gap_high * scale))
+    estimate = sign * f.gap * scale
+    outcome = outcome_words(f.measure)
+    counted = f"accounts {outcome}" if f.unit == "points" else outcome
+    unit = f"{counted} {'per 100 accounts' if per_100 else 'a month'}"
+    kind = "ratio" if max(abs(low), abs(high)) < 10 else "count"
+    number, ends = _signed(estimate, kind), f"{_signed(low, kind)} to {_signed(high, kind)}"
+    by = "" if per_100 else f" × {format_value(volume, 'count')} accounts a month"
+    words = f"{number} {unit} ({ends}; interval widened for the number of things compared): the randomised difference{by}"
+    return Expected(estimate, low, high, unit, words)
+
+
+def _signed(value: float, kind: str) -> str:
+    text = format_value(value, kind)
+    return f"+{text}" if value > 0 and any(c in "123456789" for c in text) else text
+
+
+def _gap_words(group: list[Finding]) -> str:
+    f = group[0]
+    kind = "points" if f.unit == "share" else f.unit
+    return f"The gap to {f.comparison_of} is {format_value(f.gap, kind)}"
+
+
+def _plural(of: str) -> str:
+    return {
+        "delinquent": "delinquent accounts",
+        "hardship": "hardship cases",
+        "amount_overdue": "overdue",
+    }.get(of, of)
+
+
+def cost_of(
+    group: list[Finding], remedy: Remedy, volumes: Mapping[str, float], costs: Mapping[str, InForce | float]
+) -> tuple[float, str]:
+    """Cost a month where a unit cost and a volume are known; else in words what is not."""
+    if not remedy.cost:
+        return math.nan, NOT_KNOWN
+    if remedy.cost not in costs:
+        return math.nan, f"{NOT_KNOWN} (no unit cost for {remedy.cost.replace('_', ' ')})"
+    held = costs[remedy.cost]
+    unit_cost = held.value if isinstance(held, InForce) else float(held)
+    unit, source = (held.unit, f"; {held.source}") if isinstance(held, InForce) else ("each", "")
+    of = GAINS.get(group[0].measure, ("", ""))[1]
+    share = {"all": lambda f: 1.0, "gap": lambda f: abs(f.gap), "affected": _affected}[remedy.each]
+    number = sum(volume_of(f, of, volumes) * share(f) for f in group)
+    if math.isnan(number):
+        return math.nan, f"{unit_cost:g} {unit}{source}; how many a month is {NOT_KNOWN}"
+    cost = unit_cost * number
+    return cost, f"{cost:,.0f} a month: {number:,.0f} × {unit_cost:g} {unit}{source}"
+
+
+def _affected(f: Finding) -> float:
+    # contactability is a share of successes: those to mend are the rest
+    return 1 - f.estimate if f.measure == "contactability" else abs(f.estimate)
+
+
+def until(group: list[Finding], volumes: Mapping[str, float], limits: Mapping[str, float]) -> str:
+    """How much longer an undecided test must run: until its interval is narrower than the smallest effect.
+
+    The half-width falls with the square root of the accounts: n × (half-width / smallest effect)².
+    """
+    smallest = limits.get("smallest_effect", math.nan)
+    said = []
+    for f in group:
+        half = (f.gap_high - f.gap_low) / 2
+        if f.unit != "points" or math.isnan(smallest) or math.isnan(half):
+            continue
+        within = f"±{100 * smallest:.1f} pp"
+        if half <= smallest:
+            said.append(f"{f.row}: already known to {within}; a further month decides only a smaller effect")
+            continue
+        wanted = f.n * (half / smallest) ** 2
+        text = f"{f.row}: until about {wanted:,.0f} accounts (now {f.n:,.0f}) narrow the interval to {within}"
+        monthly = volumes.get(
+            f.key, volumes["accounts"] * f.n / f.n_all if "accounts" in volumes and f.n_all else 0.0
+        )
+        if monthly > 0:
+            text += f", some {math.ceil((wanted - f.n) / monthly):,} months at the present pace"
+        said.append(text)
+    return (
+        "; ".join(said)
+        if said
+        else "Keep it running until the interval excludes no difference, or is too narrow to matter"
+    )

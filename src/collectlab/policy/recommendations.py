@@ -1,0 +1,391 @@
+"""Recommendations: what to change, for whom, what it should bring and how sure that is. No finding, none."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from collectlab.core.errors import FrameError, first_few, nearest
+from collectlab.core.params import InForce, Params
+from collectlab.core.results import Result
+from collectlab.core.tables import format_value
+from collectlab.policy.candidates import Finding
+from collectlab.policy.expected import Expected, cost_of, effect_of, until
+from collectlab.policy.finding_arms import COLUMNS, more_is_worse, outcome_words, unit_of
+from collectlab.policy.findings import Findings
+from collectlab.policy.remedies import EXPLAINED_BY, Remedy, remedy_for
+
+MOST = 7
+
+#: Kinds of recommendation in the order they are ranked; inside a kind, the gravest findings first.
+RANKS = ("breach", "randomised", "observed", "test", "data", "unexplained")
+RANKING = (
+    "Ranked: broken rules first, then what a randomised test has shown, then gaps observed, tests to go on, data "
+    "to mend, and misses without a located cause; within each by severity (size × scope) of the gravest finding."
+)
+_GRADES = {
+    "breach": "rule breach",
+    "randomised": "randomised",
+    "observed": "observed",
+    "test": "randomised, not decided",
+    "data": "counted",
+    "unexplained": "observed",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """One recommendation.
+
+    ``findings`` are the keys of the findings that carry it, ``because`` their statements, ``serves`` the missed
+    KPIs it would help. ``effect`` says the expected effect in words; its numbers are ``estimate, conf_low,
+    conf_high`` in ``effect_of`` (such as "episodes cured a month").
+    """
+
+    rank: int
+    what: str
+    whom: str
+    area: str
+    grade: str
+    findings: tuple[str, ...]
+    because: tuple[str, ...]
+    serves: tuple[str, ...]
+    estimate: float
+    conf_low: float
+    conf_high: float
+    effect_of: str
+    effect: str
+    cost: float
+    cost_words: str
+    risk: str
+    failing: str
+    severity: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendations(Result):
+    """At most seven recommendations, ranked; iterate to get each :class:`Recommendation`.
+
+    ``table``: rank, what, whom, area, grade, estimate, conf_low, conf_high, effect_of, effect, cost, cost_words,
+    risk, failing, severity, findings (keys, joined by "; ").
+    """
+
+    items: tuple[Recommendation, ...] = ()
+
+    def __iter__(self) -> Iterator[Recommendation]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def display_table(self) -> pd.DataFrame:
+        """The list in brief: what, for whom, the expected effect, the grade of the evidence."""
+        rows = [
+            {
+                "Rank": str(r.rank),
+                "What": r.what,
+                "For whom": r.whom,
+                "Expected": r.effect,
+                "Evidence": r.grade,
+            }
+            for r in self.items
+        ]
+        return pd.DataFrame(rows, columns=["Rank", "What", "For whom", "Expected", "Evidence"], dtype=object)
+
+    def _repr_html_(self) -> str:
+        parts = ['<div class="cl-result cl-recommendations">']
+        if self.title:
+            parts.append(f'<p class="cl-title"><strong>{html.escape(self.title)}</strong></p>')
+        if not self.items:
+            parts.append("<p>Nothing is recommended: no finding stands on this evidence.</p>")
+        else:
+            parts.append("<ol>")
+            for r in self.items:
+                lines = "".join(f"<br>\n<em>{k}:</em> {html.escape(v)}" for k, v in _lines(r))
+                parts.append(f"<li><p><strong>{html.escape(r.what)}.</strong>{lines}</p></li>")
+            parts.append("</ol>")
+        parts.extend(f'<p class="cl-note">{html.escape(note)}</p>' for note in self.notes)
+        parts.append("</div>")
+        return "\n".join(parts)
+
+    def _repr_markdown_(self) -> str:
+        parts = [f"**{self.title}**", ""] if self.title else []
+        if not self.items:
+            parts += ["Nothing is recommended: no finding stands on this evidence.", ""]
+        for r in self.items:
+            parts.append(f"{r.rank}. **{_md(r.what)}.**")
+            parts += [f"   - *{k}:* {_md(v)}" for k, v in _lines(r)]
+            parts.append("")
+        parts += [f"{_md(note)}\n" for note in self.notes]
+        return "\n".join(parts).rstrip() + "\n"
+
+
+def _lines(r: Recommendation) -> list[tuple[str, str]]:
+    lines = [("For", f"{r.whom} ({r.area.replace('_', ' ')})"), ("Because", " ".join(r.because))]
+    if r.serves:
+        lines.append(("Helps with", ", ".join(r.serves)))
+    lines += [("Expected", r.effect), ("Cost", r.cost_words), ("Risk", r.risk)]
+    if r.failing:
+        lines.append(("Would show it failing", r.failing))
+    return [*lines, ("Evidence", f"{r.grade}; {', '.join(r.findings)}")]
+
+
+def _md(text: str) -> str:
+    return html.escape(text, quote=False).replace("*", "\\*")
+
+
+def recommend(
+    findings: Findings | Iterable[Finding],
+    *,
+    effects: Result | pd.DataFrame | None = None,
+    costs: Mapping[str, InForce | float] | None = None,
+    volumes: Mapping[str, float] | None = None,
+) -> Recommendations:
+    """What to change, each carried by the findings that it names.
+
+    The expected effect is, where a randomised test stands behind it, the intention-to-treat difference times
+    the accounts a month; where only a gap was observed, the gap to the comparison times the volume, *if the
+    whole gap could be closed; not a causal estimate* – its lower bound is 0. Intervals are those of the
+    findings: widened for the number of things compared. A difference within noise is not acted on: the
+    recommendation is then to keep the test running, and until when.
+
+    Parameters
+    ----------
+    findings : Findings, or an iterable of Finding
+    effects : Result or DataFrame, optional
+        The experiment's table with all its outcomes: side effects of an arm (complaints, cost, …) are then
+        told with the recommendation. Columns: outcome, arm, n, estimate, conf_low, conf_high; optional unit.
+    costs : mapping, optional
+        Unit costs in force: ``load_params("params/costs.yml").on(date)``, or plain numbers.
+    volumes : mapping of str to float, optional
+        How many a month. Keys: ``accounts`` (which a switch would reach), ``episodes``, ``contacts``,
+        ``attempts``, ``promises``, ``cures``, ``loans``, ``delinquent``, ``hardship``, ``amount_overdue``
+        (money); or the key of a finding, for that finding's group alone. A group's part of a total is its
+        share of the observations. Without a volume, effects are told per 100.
+
+    Returns
+    -------
+    Recommendations
+        At most seven, ranked by the rule in :data:`RANKING`.
+
+    Raises
+    ------
+    FrameError
+        A negative or unknown volume, a cost that is no number, a missing column in ``effects``.
+    """
+    limits = findings.limits if isinstance(findings, Findings) else {}
+    found = list(findings)
+    volumes = _checked_volumes(volumes or {}, found)
+    costs = _checked_costs(costs or {})
+    side = _checked_effects(effects)
+    missed = [f for f in found if f.rule == "kpi_missed"]
+    helped: set[str] = set()
+    drafts = []
+    for group in _groups(f for f in found if f.rule != "kpi_missed"):
+        remedy = remedy_for(group[0].rule, group[0].measure, group[0].area)
+        serves = [k for k in missed if _explains(group[0], k)] if _kind(group[0]) != "test" else []
+        helped |= {k.key for k in serves}
+        drafts.append(_draft(group, serves, remedy, volumes, costs, limits, side))
+    lost = [k for k in missed if k.key not in helped and k.sure]
+    if lost:
+        drafts.append(_draft(lost, [], remedy_for("kpi_missed", "", ""), volumes, costs, limits, side))
+    drafts.sort(key=lambda d: (RANKS.index(d[0]), -round(d[1]["severity"], 12), d[1]["findings"]))
+    items = tuple(Recommendation(rank=i + 1, **fields) for i, (_, fields) in enumerate(drafts[:MOST]))
+    notes = [RANKING] if items else []
+    if len(drafts) > MOST:
+        rest = [fields["what"] for _, fields in drafts[MOST:]]
+        notes.append(f"Not shown, ranked below the first {MOST}: {first_few(rest, 10)}.")
+    columns = [
+        "rank",
+        "what",
+        "whom",
+        "area",
+        "grade",
+        "estimate",
+        "conf_low",
+        "conf_high",
+        "effect_of",
+        "effect",
+    ]
+    columns += ["cost", "cost_words", "risk", "failing", "severity", "findings"]
+    rows = [{c: getattr(r, c) for c in columns[:-1]} | {"findings": "; ".join(r.findings)} for r in items]
+    return Recommendations(
+        table=pd.DataFrame(rows, columns=columns),
+        estimand="What to change next, each carried by the findings it names.",
+        unit="number",
+        title="Recommendations",
+        notes=tuple(notes),
+        items=items,
+    )
+
+
+def _kind(f: Finding) -> str:
+    if f.rule in ("arm_undecided", "arm_equal"):
+        return "test"
+    if f.rule == "kpi_missed":
+        return "unexplained"
+    if f.rule in ("quarantined", "table_missing"):
+        return "data"
+    return {"breach": "breach", "randomised": "randomised"}.get(f.kind, "observed")
+
+
+def _groups(found: Iterable[Finding]) -> list[list[Finding]]:
+    """Findings of the same rule, measure and grouping column call for one recommendation."""
+    groups: dict[tuple[str, str, str, str], list[Finding]] = {}
+    for f in found:
+        groups.setdefault(
+            (f.table if f.kind == "randomised" else f.rule, f.rule, f.measure, f.group), []
+        ).append(f)
+    return list(groups.values())
+
+
+def _explains(cause: Finding, kpi: Finding) -> bool:
+    measures = EXPLAINED_BY.get(kpi.measure, set())
+    return cause.measure in measures or (cause.rule in ("arm_better", "arm_worse") and "arm" in measures)
+
+
+def _draft(
+    group: list[Finding],
+    serves: list[Finding],
+    remedy: Remedy,
+    volumes: Mapping[str, float],
+    costs: Mapping[str, InForce],
+    limits: Mapping[str, float],
+    side: pd.DataFrame | None,
+) -> tuple[str, dict[str, Any]]:
+    kind = _kind(group[0])
+    if group[0].rule == "arm_better":  # one treatment can be the next: the largest effect, the others named
+        group = sorted(group, key=lambda f: (-abs(f.estimate), f.key))
+    who = _who(group)
+    expected = effect_of(group, volumes) if kind not in ("data", "unexplained") else Expected.nothing(kind)
+    words = expected.words
+    if group[0].rule == "arm_better" and len(group) > 1:
+        others = first_few([f.row for f in group[1:]])
+        words += f". Also better than the control: {others}; which of them is best was not tested"
+    if group[0].rule == "arm_undecided":
+        words = f"{words}. {until(group, volumes, limits)}"
+    cost, cost_words = cost_of(group, remedy, volumes, costs)
+    effects = _side_effects(group, side)
+    risks = [effects] if effects else []
+    risks += [
+        remedy.risk,
+        *dict.fromkeys(f.caution for f in group if f.caution and f.caution.split(":")[0] not in remedy.risk),
+    ]
+    fields = {
+        "what": remedy.change.format(who=who),
+        "whom": remedy.whom.format(who=who)[:1].upper() + remedy.whom.format(who=who)[1:],
+        "area": remedy.area,
+        "grade": _GRADES[kind],
+        "findings": tuple(f.key for f in [*group, *serves]),
+        "because": tuple(f.statement for f in [*group, *serves]),
+        "serves": tuple(f.statement.split(" is ")[0] for f in serves),
+        "estimate": expected.estimate,
+        "conf_low": expected.low,
+        "conf_high": expected.high,
+        "effect_of": expected.of,
+        "effect": f"{words}.",
+        "cost": cost,
+        "cost_words": cost_words,
+        "risk": " ".join(risks),
+        "failing": remedy.failing.format(who=who),
+        "severity": max(f.severity for f in group),
+    }
+    return kind, fields
+
+
+def _who(group: list[Finding]) -> str:
+    """``team C and team D``; the best arm alone; the KPIs missed; else everyone concerned."""
+    first = group[0]
+    if first.rule == "arm_better":
+        return first.row
+    if first.rule == "kpi_missed":
+        names = [f.statement.split(" is ")[0] for f in group]
+    elif first.kind == "randomised" or first.rule in ("roll_worse", "quarantined", "table_missing"):
+        names = [f.row for f in group]
+        names = [f"from {n.replace(' → ', ' to ')}" for n in names] if first.rule == "roll_worse" else names
+    elif first.group:
+        names = [f"{first.group.replace('_', ' ')} {f.row}" for f in group]
+    else:
+        return "all accounts concerned"
+    if len(names) > 5:
+        names = [*names[:5], f"{len(names) - 5} more"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _side_effects(group: list[Finding], side: pd.DataFrame | None) -> str:
+    """What else the arm did, by the same test: each other outcome with its interval."""
+    first = group[0]
+    if side is None or first.rule not in ("arm_better", "arm_worse"):
+        return ""
+    said = []
+    for i in range(len(side)):
+        outcome, arm = str(side["outcome"].iloc[i]), str(side["arm"].iloc[i])
+        if arm != first.row or outcome == first.measure:
+            continue
+        estimate, low, high = (float(side[c].iloc[i]) for c in ("estimate", "conf_low", "conf_high"))
+        if any(math.isnan(v) for v in (estimate, low, high)):
+            continue
+        unit = unit_of(side, i)
+        sign = -1 if more_is_worse(outcome) else 1
+        verdict = "within noise" if low <= 0 <= high else "better" if sign * estimate > 0 else "worse"
+        text = f"{outcome_words(outcome)} {format_value(estimate, unit)}"
+        said.append(f"{text} ({format_value(low, unit)} to {format_value(high, unit)}, {verdict})")
+    return f"Besides, in the same test: {'; '.join(said)}." if said else ""
+
+
+def _checked_effects(effects: Result | pd.DataFrame | None) -> pd.DataFrame | None:
+    if effects is None:
+        return None
+    table = effects.table if isinstance(effects, Result) else effects
+    if missing := [c for c in COLUMNS if c not in table.columns]:
+        raise FrameError(f"effects: no column {first_few(missing)}. Wanted: {', '.join(COLUMNS)}.")
+    return table
+
+
+_VOLUMES = (
+    "accounts",
+    "episodes",
+    "contacts",
+    "attempts",
+    "promises",
+    "cures",
+    "loans",
+    "delinquent",
+    "hardship",
+    "amount_overdue",
+)
+
+
+def _checked_volumes(volumes: Mapping[str, float], found: list[Finding]) -> dict[str, float]:
+    faults = []
+    allowed = {*_VOLUMES, *(f.key for f in found)}
+    for key, value in volumes.items():
+        if key not in allowed and ": " not in key:
+            near = nearest(key, _VOLUMES)
+            faults.append(
+                f"volumes: {key!r} is not known.{f' Nearest: {first_few(near)}.' if near else ''}"
+                f" Allowed: {', '.join(_VOLUMES)}, or the key of a finding."
+            )
+        elif not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+            faults.append(f"volumes: {key} is {value!r}. Allowed: a number of 0 or more, a month.")
+    if faults:
+        raise FrameError(faults)
+    return {k: float(v) for k, v in volumes.items()}
+
+
+def _checked_costs(costs: Mapping[str, InForce | float]) -> dict[str, InForce | float]:
+    if isinstance(costs, Params):
+        raise FrameError("costs: parameters of many dates. Allowed: those in force, load_params(…).on(date).")
+    faults = [
+        f"costs: {key} is {value!r}. Allowed: a number of 0 or more."
+        for key, value in costs.items()
+        if not isinstance(value, InForce) and (not isinstance(value, (int, float)) or not value >= 0)
+    ]
+    if faults:
+        raise FrameError(faults)
+    return dict(costs)
