@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from collectlab.book.schema import CHANNELS, OUTCOMES, STATUSES, TABLES, About, Table, contract
+from collectlab.book.schema import CHANNELS, OUTCOMES, STATUSES, TABLES, Table, contract
+from collectlab.book.schema_about import About
 
 
 def test_only_accounts_and_snapshots_are_required():

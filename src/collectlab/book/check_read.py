@@ -10,6 +10,7 @@ import codecs
 import csv
 import gzip
 import itertools
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ import narwhals as nw
 import yaml
 from pydantic import ValidationError
 
-from collectlab.book.schema import TABLES, About
+from collectlab.book.schema import TABLES
+from collectlab.book.schema_about import About
 from collectlab.core.engine import connection, quote, quote_text
 from collectlab.core.errors import BookError, first_few, nearest
 
@@ -99,11 +101,8 @@ def read_source(source: Any, about: About) -> tuple[dict[str, Raw], list[str]]:
 
 def plain(error: Exception) -> str:
     """The first line of an engine's complaint, without the place on disk."""
-    words = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return " ".join(
-        f"'{Path(w.strip(chr(39) + ':')).name}'" if "/" in w and w[:2] in ("'/", "/t") else w
-        for w in words.split()
-    )
+    first = (str(error) or type(error).__name__).splitlines()[0]
+    return re.sub(r"(?<![\w.])/(?:[^/'\"]+/)+", "", first)
 
 
 def _readers(source: Any, about: About, faults: list[str]) -> Iterator[tuple[str, Any]]:

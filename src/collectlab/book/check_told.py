@@ -39,13 +39,14 @@ def by_rule(aside: Mapping[str, str], last: dt.date | None) -> pd.DataFrame:
         if "line" in columns and "original_line" in columns:
             who = f"CASE WHEN original_line IS NOT NULL THEN 'line ' || line ELSE {who} END"
         counts = con.execute(
-            f"SELECT reason, count(*), min(coalesce({who}, '?') || {value}, {_SHOWN}) "
-            f"FROM (SELECT *, unnest(reasons) AS reason FROM ({query})) GROUP BY reason"
+            f"SELECT reason, CAST(sum(n) AS BIGINT), min(example, {_SHOWN}), count(*) FROM "
+            f"(SELECT reason, coalesce({who}, '?') || {value} AS example, count(*) AS n "
+            f"FROM (SELECT *, unnest(reasons) AS reason FROM ({query})) GROUP BY reason, example) GROUP BY reason"
         ).fetchall()
         order = list(_faults(name, last))
         counts.sort(key=lambda row: (order.index(row[0]) if row[0] in order else len(order), row[0]))
-        for reason, count, examples in counts:
-            more = ", …" if count > len(examples) else ""
+        for reason, count, examples, different in counts:
+            more = ", …" if different > len(examples) else ""
             rows.append((name, reason, count, ", ".join(" ".join(e.split()) for e in examples) + more))
     return pd.DataFrame(rows, columns=["table", "rule", "rows", "examples"])
 

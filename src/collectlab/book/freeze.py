@@ -31,7 +31,8 @@ import yaml
 import collectlab
 from collectlab.book.check_read import plain
 from collectlab.book.open import Book, open_book
-from collectlab.book.schema import TABLES, About
+from collectlab.book.schema import TABLES
+from collectlab.book.schema_about import About
 from collectlab.core.engine import connection, quote, quote_text
 from collectlab.core.errors import BookError
 

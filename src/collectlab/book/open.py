@@ -33,7 +33,8 @@ from collectlab.book import check_told
 from collectlab.book.check_read import plain, read_about, read_source
 from collectlab.book.check_types import typed
 from collectlab.book.checks import check
-from collectlab.book.schema import TABLES, About
+from collectlab.book.schema import TABLES
+from collectlab.book.schema_about import About
 from collectlab.core.engine import connection, quote
 from collectlab.core.errors import BookError, NotAvailable, first_few
 
@@ -236,7 +237,7 @@ class Book:
         return f"<Book {self.name}: {', '.join(self.queries)}; as of {self.as_of}>"
 
     def _repr_html_(self) -> str:
-        kind = " (synthetic)" if self.synthetic else ""
+        kind = " (synthetic)" if self.synthetic and "synthetic" not in self.name.lower() else ""
         rows = "".join(
             f"<tr><td>{name}</td><td>{accepted:,}</td><td>{aside:,}</td></tr>"
             for name, _, accepted, aside in self.reconciliation.itertuples(index=False)
