@@ -79,7 +79,7 @@ def log_rank(
         raise FrameError(f"by={first_few(as_list(by))} makes one group. Allowed: at least two to compare.")
     days = np.unique(cells.exit[cells.outcome == 0])
     if not len(days):
-        raise FrameError(f"nobody has {spoken(event)}: nothing to compare. Allowed: at least one event.")
+        raise FrameError(f"nobody is {spoken(event)}: nothing to compare. Allowed: at least one event.")
     n = np.array([track.at_risk_on(days) for track in tracks])
     d = np.zeros_like(n)
     np.add.at(
@@ -107,7 +107,7 @@ def log_rank(
     shown = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
     return LogRank(
         table=stack(cells, parts),
-        estimand=f"Events of {spoken(event)} if all groups had the same hazard on each day (log-rank)",
+        estimand=f"Number {spoken(event)} to expect if all groups had the same hazard on each day (log-rank)",
         unit="number",
         title=f"Log-rank test: {spoken(event)} by {first_few(list(cells.groups.columns))}",
         notes=(f"χ² = {statistic:,.2f} on {df} degrees of freedom, {shown}.", *cells.notes),
