@@ -254,24 +254,46 @@ def test_what_followed_is_counted_from_the_day_after_to_the_horizon():
     assert frame["region"].tolist() == ["n", "n", "n", "s", "s"]
 
 
-def test_cure_counts_only_for_those_past_due_at_the_draw():
-    frame = followed(horizons=(30, 90, 121))
-    assert listed(frame["cured_within_30"]) == [1, 0, 0, None, None]
-    assert listed(frame["cured_within_90"]) == [1, 0, 0, None, None]
-    assert listed(frame["cured_within_121"]) == [1, 1, 1, None, None]
+def test_current_is_what_the_last_snapshot_by_that_day_shows():
+    frame = followed(horizons=(30, 91, 121))
+    assert listed(frame["current_after_30"]) == [1, 0, None, None, None]
+    # Account 2 is current on 31 May (day 91), which the snapshot of 31 March did not show.
+    assert listed(frame["current_after_91"]) == [1, 1, None, None, None]
+    assert listed(frame["current_after_121"]) == [1, 1, 1, 1, None]
+
+
+def test_relapse_and_sale_are_not_current():
+    day = dt.date
+    snapshots = pd.DataFrame(
+        {
+            "account_id": [1, 1, 2, 3, 4],
+            "as_of": [day(2025, 3, 10), *[day(2025, 3, 20)] * 3, day(2025, 6, 30)],
+            "days_past_due": [0, 4, 0, 0, 0],
+            "status": ["open", "open", "closed", "sold", None],
+        }
+    )
+    assert listed(followed(horizons=(30,), snapshots=snapshots)["current_after_30"]) == [0, 1, 0, None, None]
+
+
+def test_the_first_family_shows_each_horizon_and_the_others_their_longest():
+    table = experiment(experiment_frame(small_book(), horizons=(30, 60))).table
+    assert table["outcome"].tolist() == [
+        "paid_within_30",
+        "paid_within_60",
+        "current_after_60",
+        "amount_within_60",
+    ]
 
 
 def test_a_horizon_beyond_the_book_is_left_out_and_said():
     result = experiment(experiment_frame(small_book(), horizons=(30, 365)))
-    assert set(result.table["outcome"]) == {"paid_within_30", "cured_within_30", "amount_within_30"}
+    assert set(result.table["outcome"]) == {"paid_within_30", "amount_within_30", "current_after_30"}
     assert any("paid_within_365" in note for note in result.notes)
 
 
-def test_without_payments_only_cure_is_left():
-    assert [c for c in followed(payments=None).columns if "within" in c] == [
-        "cured_within_30",
-        "cured_within_90",
-    ]
+def test_without_payments_only_the_snapshots_speak():
+    columns = followed(payments=None).columns
+    assert [c for c in columns if c.endswith("_30")] == ["current_after_30"]
 
 
 @pytest.mark.parametrize("change", ["none", "no column", "no table"])
@@ -318,3 +340,12 @@ def test_the_published_three_month_effects(letters, way):
     for arm, (effect, error) in PUBLISHED.items():
         assert round(100 * table.loc[arm, "estimate"], 1) == effect
         assert round(100 * table.loc[arm, "std_error"], 1) == error
+
+
+@pytest.mark.shared
+def test_current_after_three_months_is_paid_in_full_in_september(letters):
+    from collectlab.core.engine import collect
+
+    frame = collect(experiment_frame(letters, horizons=(90,)).select("current_after_90", "paid_full_sep"))
+    assert len(frame) == 19_039
+    assert (frame["current_after_90"] == frame["paid_full_sep"]).all()

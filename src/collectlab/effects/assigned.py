@@ -30,10 +30,12 @@ def experiment_frame(book: Book, horizons: Sequence[int] = (30, 90, 180)) -> nw.
     -------
     narwhals.LazyFrame
         account_id, strategy, assigned_on, block, and for each horizon h, all days after the assignment up
-        to and including day h: ``paid_within_h`` (paid anything), ``amount_within_h`` (money paid),
-        ``cured_within_h`` (seen current; only accounts past due when last seen on or before the
-        assignment, else missing). All are missing where the book ends before day h. The account's other
-        columns follow.
+        to and including day h: ``paid_within_h`` (paid anything), ``amount_within_h`` (money paid) and
+        ``current_after_h`` (not past due in the last snapshot of those days; missing without one). All
+        are missing where the book ends before day h. The account's other columns follow.
+
+        These are outcomes of everybody assigned, past due or not: whoever leaves some out by what
+        happened after the draw compares other people in each arm.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def experiment_frame(book: Book, horizons: Sequence[int] = (30, 90, 180)) -> nw.
     days = sorted(set(horizons))
     if not days or any(not isinstance(h, (int, np.integer)) or h < 1 for h in days):
         raise FrameError(f"horizons are {first_few(list(horizons)) or 'empty'}. Allowed: whole days ≥ 1.")
-    assigned = materialise(_first_assignments(book.table("assignments")))
+    assigned = materialise(first_assignments(book.table("assignments")))
     if not int(collect(assigned.select(nw.len().alias("n")))["n"].iloc[0]):
         raise NotAvailable("no account was assigned at random: the assignments show no experiment.")
     end = {h: nw.col("assigned_on").dt.offset_by(f"{h}d") for h in days}
@@ -59,22 +61,17 @@ def experiment_frame(book: Book, horizons: Sequence[int] = (30, 90, 180)) -> nw.
                 for h in days
             ),
         ).drop([f"_cents_{h}" for h in days])
-    frame = frame.join(_cured(assigned, book.table("snapshots")), on="account_id", how="left")
+    frame = frame.join(_current(assigned, book.table("snapshots"), end), on="account_id", how="left")
     frame = frame.with_columns(
-        *(
-            nw.when(seen[h] & (nw.col("_past_due") > 0))
-            .then((nw.col("_cured_on") <= end[h]).fill_null(False).cast(nw.Int64))
-            .alias(f"cured_within_{h}")
-            for h in days
-        )
-    ).drop("_past_due", "_cured_on")
+        *(nw.when(seen[h]).then(nw.col(f"_state_{h}")).alias(f"current_after_{h}") for h in days)
+    ).drop([f"_state_{h}" for h in days])
     accounts = book.table("accounts")
     have = set(frame.collect_schema().names())
     extra = [c for c in accounts.collect_schema().names() if c not in have]
     return materialise(frame.join(accounts.select("account_id", *extra), on="account_id", how="left"))
 
 
-def _first_assignments(assignments: nw.LazyFrame) -> nw.LazyFrame:
+def first_assignments(assignments: nw.LazyFrame) -> nw.LazyFrame:
     have = assignments.collect_schema().names()
     if "randomised" not in have:
         raise NotAvailable("assignments has no column 'randomised': a choice cannot be told from a draw.")
@@ -103,18 +100,29 @@ def _paid(assigned: nw.LazyFrame, payments: nw.LazyFrame, end: dict[int, nw.Expr
     return flows.group_by("account_id").agg(*(nw.col(f"_cents_{h}").sum() for h in end))
 
 
-def _cured(assigned: nw.LazyFrame, snapshots: nw.LazyFrame) -> nw.LazyFrame:
-    """Days past due when last seen by the assignment, and when first seen current after it."""
-    have = snapshots.collect_schema().names()
-    status = ["status"] if "status" in have else []
+def _current(assigned: nw.LazyFrame, snapshots: nw.LazyFrame, end: dict[int, nw.Expr]) -> nw.LazyFrame:
+    """Whether the last snapshot after the assignment and by day h shows the account current."""
+    status = ["status"] if "status" in snapshots.collect_schema().names() else []
     both = snapshots.select("account_id", "as_of", "days_past_due", *status).join(
         assigned.select("account_id", "assigned_on"), on="account_id", how="inner"
     )
-    before = both.filter(nw.col("as_of") <= nw.col("assigned_on"))
-    last = before.filter(nw.col("as_of") == nw.col("as_of").max().over("account_id"))
-    state = last.group_by("account_id").agg(nw.col("days_past_due").max().alias("_past_due"))
-    current = (nw.col("days_past_due") == 0) & (nw.col("as_of") > nw.col("assigned_on"))
+    current = nw.col("days_past_due") == 0
     if status:
         current = current & nw.col("status").fill_null("open").is_in(["open", "closed"])
-    cured = both.filter(current).group_by("account_id").agg(nw.col("as_of").min().alias("_cured_on"))
-    return state.join(cured, on="account_id", how="left")
+    both = both.filter(nw.col("as_of") > nw.col("assigned_on")).with_columns(
+        current.cast(nw.Int64).alias("_current"),
+        *(
+            nw.when(nw.col("as_of") <= limit).then(nw.col("as_of")).alias(f"_seen_{h}")
+            for h, limit in end.items()
+        ),
+    )
+    last = both.group_by("account_id").agg(*(nw.col(f"_seen_{h}").max().alias(f"_last_{h}") for h in end))
+    both = both.join(last, on="account_id", how="left").with_columns(
+        *(
+            nw.when(nw.col(f"_seen_{h}") == nw.col(f"_last_{h}"))
+            .then(nw.col("_current"))
+            .alias(f"_state_{h}")
+            for h in end
+        )
+    )
+    return both.group_by("account_id").agg(*(nw.col(f"_state_{h}").max() for h in end))

@@ -27,7 +27,15 @@ __all__ = ["ExperimentResult", "experiment", "experiment_frame"]
 #: Arms that are the control when nobody names one, best first; else the largest arm.
 USUAL_CONTROLS = ("Holdout", "holdout", "control", "champion")
 MAX_LEVELS = 50
-_WITHIN = re.compile(r"(paid|cured|amount)_within_(\d+)")
+_WITHIN = re.compile(r"(paid|cured|current|amount|cost|complaints)_(within|after)_(\d+)")
+_WHAT = {
+    "paid": "Paid anything",
+    "cured": "Cured",
+    "current": "Not past due",
+    "amount": "Amount paid",
+    "cost": "Spent",
+    "complaints": "Complaints",
+}
 _MONEY_WORDS = {"amount", "paid", "recovered", "cost", "balance", "owed", "net", "money"}
 
 
@@ -136,7 +144,7 @@ def experiment(
     outcomes : str or list of str
         Numeric or boolean columns. Missing values are left out of that outcome, and counted in the notes.
         None given: those of :func:`experiment_frame`: ``paid_within_…`` at each horizon, and at the
-        longest that can be compared also ``cured_within_…`` and ``amount_within_…``.
+        longest that can be compared also ``current_after_…`` and ``amount_within_…``.
     covariates : str or list of str
         Columns known before assignment. They can only sharpen the comparison: centred and interacted with
         the arms (Lin 2013). Text is taken as categories; missing numbers as the mean with a flag.
@@ -187,21 +195,26 @@ def experiment(
     notes += chosen_note
 
     rows: list[dict[str, Any]] = []
-    default = not asked
-    for outcome in asked or _usual_outcomes(data):
-        try:
-            more, said = _effects(data, arm, control, arms, outcome, covariates, block, cluster, conf_level)
-        except FrameError as error:
-            if not default:
-                raise
-            notes.append(f"Left out: {error}")
-            continue
-        rows += more
-        notes += said
+    said: dict[str, list[str]] = {}
+    for family in [asked] if asked else _usual_outcomes(data):
+        for outcome in family:
+            try:
+                more, remarks = _effects(
+                    data, arm, control, arms, outcome, covariates, block, cluster, conf_level
+                )
+            except FrameError as error:
+                if asked:
+                    raise
+                notes.append(f"Left out: {error}")
+                continue
+            rows += more
+            for remark in remarks:
+                said.setdefault(remark, []).append(_label(outcome))
+            if not asked and rows[0]["outcome"] not in family:
+                break  # of each further family the longest horizon will do: a table that people still read
     if not rows:
         raise FrameError(["no outcome can be compared.", *notes])
-    if default:
-        rows = _longest_of_the_rest(rows)
+    notes += [f"{', '.join(labels)}: {remark}" for remark, labels in said.items()]
     if len(rows) > 5:
         by_chance = len(rows) * (1 - conf_level)
         notes.append(
@@ -244,16 +257,12 @@ def _effects(
     total = int(cells["count"].sum())
     cells, missing = _drop(cells, cells["y"].isna())
     if missing:
-        notes.append(
-            f"{_label(outcome)}: {missing:,} of {total:,} accounts have no value and are not counted."
-        )
+        notes.append(f"{missing:,} of {total:,} accounts have no value and are not counted.")
     for column, name in (("block", block), ("cluster", cluster)):
         if name:
             cells, missing = _drop(cells, cells[column].isna())
             if missing:
-                notes.append(
-                    f"{_label(outcome)}: {missing:,} of {total:,} accounts have no {name} and are not counted."
-                )
+                notes.append(f"{missing:,} of {total:,} accounts have no {name} and are not counted.")
     sizes = cells.groupby("arm")["count"].sum()
     if empty := [a for a in arms if a not in sizes.index]:
         why = " ".join(notes) or "None was given."
@@ -283,9 +292,7 @@ def _effects(
     error = np.sqrt(np.clip(np.diag(found.covariance)[:k], 0, None))
     lonely = [a for a in arms if sizes[a] < 2]
     if lonely or found.freedom <= 0:
-        notes.append(
-            f"{_label(outcome)}: an arm with one account ({first_few(lonely or others)}) has no standard error."
-        )
+        notes.append(f"an arm with one account ({first_few(lonely or others)}) has no standard error.")
         error = np.where(
             [a in lonely or control in lonely or found.freedom <= 0 for a in others], np.nan, error
         )
@@ -403,30 +410,23 @@ def _control(control: str | None, arms: dict[str, int], arm: str) -> tuple[str, 
     return largest, [f"No control was named: {largest} is the largest arm and is taken."]
 
 
-def _usual_outcomes(data: nw.LazyFrame) -> list[str]:
-    found = [m for name in data.collect_schema().names() if (m := _WITHIN.fullmatch(name))]
-    if not found:
+def _usual_outcomes(data: nw.LazyFrame) -> list[list[str]]:
+    """Families of outcomes that differ in the horizon only: the first rising, the others falling."""
+    families: dict[str, list[tuple[int, str]]] = {}
+    for name in data.collect_schema().names():
+        if match := _WITHIN.fullmatch(name):
+            families.setdefault(match[1], []).append((int(match[3]), name))
+    if not families:
         raise FrameError(
             "no outcomes given. Allowed: names of numeric columns, or a frame of experiment_frame()."
         )
-    order = ("paid", "cured", "amount")
-    return [m[0] for m in sorted(found, key=lambda m: (order.index(m[1]), int(m[2])))]
-
-
-def _longest_of_the_rest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All horizons of *paid*, and the longest of *cured* and *amount*: a table that people still read."""
-    longest: dict[str, int] = {}
-    for row in rows:
-        kind, days = _WITHIN.fullmatch(row["outcome"]).groups()
-        longest[kind] = max(longest.get(kind, 0), int(days))
-    keep = {f"{kind}_within_{days}" for kind, days in longest.items()}
-    return [row for row in rows if row["outcome"].startswith("paid_") or row["outcome"] in keep]
+    first, *others = [families[kind] for kind in _WHAT if kind in families]
+    return [[n for _, n in sorted(first)], *([n for _, n in sorted(f, reverse=True)] for f in others)]
 
 
 def _label(outcome: str) -> str:
     if match := _WITHIN.fullmatch(outcome):
-        what = {"paid": "Paid anything", "cured": "Current again", "amount": "Amount paid"}[match[1]]
-        return f"{what} within {match[2]} days"
+        return f"{_WHAT[match[1]]} {match[2]} {match[3]} days"
     return outcome
 
 
