@@ -209,7 +209,7 @@ def _outcome_codes(column: pd.Series, name: str, faults: list[str]) -> tuple[tup
 
 
 def _group_codes(cells: pd.DataFrame, by: list[str], faults: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """The groups in a natural order (1, 2, 10; categories as they come; missing last) and each cell's code."""
+    """The groups in a natural order (1, 2, 10; categories in their own order where the engine keeps it; missing last) and each cell's code."""
     if not by:
         return pd.DataFrame(index=[0]), np.zeros(len(cells), dtype=np.int64)
     keys = [f"by{i}" for i in range(len(by))]
