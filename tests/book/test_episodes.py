@@ -253,6 +253,8 @@ def test_bad_input_is_named():
     good = history(a=[0, 10])
     with pytest.raises(FrameError, match="days_past_due"):
         episodes(good.drop(columns="days_past_due"))
+    with pytest.raises(FrameError, match="holds no values"):
+        episodes(good.head(0))
     with pytest.raises(FrameError, match="not a date"):
         episodes(good.assign(as_of=good.as_of.astype(str)))
     with pytest.raises(FrameError, match="written off"):

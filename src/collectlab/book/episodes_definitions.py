@@ -119,17 +119,10 @@ def load_definitions(path: str | Path) -> dict[str, Definition]:
     ParamsError
         With every fault of the file at once: unknown or missing key, wrong type, value out of range.
     """
-    import yaml
+    from collectlab.core.written import load_yaml
 
     path = Path(path)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ParamsError(f"{path.name}: no such file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path.name} is not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(raw, dict):
-        raise ParamsError(f"{path.name}: expected a mapping from definition names to their fields.")
+    raw = load_yaml(path)
     faults: list[str] = []
     found = {}
     for name, entry in raw.items():

@@ -98,6 +98,8 @@ class Accounts:
 
 
 def _check_date(kind: Any, what: str) -> None:
+    if kind == nw.Unknown:
+        raise FrameError(f"{what} holds no values.")
     if kind not in (nw.Date, nw.Datetime):
         raise FrameError(
             f"{what} is {kind}, not a date. Allowed: dates or timestamps; convert the column first."
@@ -122,7 +124,7 @@ def _history(snapshots: Any, as_of: dt.date | str | None, observe: str, entry_dp
     schema = frame.collect_schema()
     _check_date(schema["as_of"], "snapshots.as_of")
     for column in ("days_past_due", "balance", "amount_past_due"):
-        if column in schema and not schema[column].is_numeric():
+        if column in schema and not schema[column].is_numeric() and schema[column] != nw.Unknown:
             raise FrameError(f"snapshots.{column} is {schema[column]}. Allowed: numbers.")
     if observe not in ("every", "month_end"):
         raise ParamsError(f"observe is {observe!r}. Allowed: 'every', 'month_end'.")

@@ -47,13 +47,13 @@ def by_month(
     frame = snapshots_of(source, by, account)
     require(frame, account, date, dpd, *by, *money)
     schema = frame.collect_schema()
-    faults = []
-    if schema[date] not in (nw.Date, nw.Datetime):
+    faults = [f"column {c!r} holds no values." for c in (date, dpd, *money) if schema[c] == nw.Unknown]
+    if not faults and schema[date] not in (nw.Date, nw.Datetime):
         faults.append(f"column {date!r} is {schema[date]}. Allowed: dates or timestamps.")
     faults += [
         f"column {column!r} is {schema[column]}. Allowed: numbers."
         for column in (dpd, *money)
-        if not schema[column].is_numeric()
+        if schema[column] != nw.Unknown and not schema[column].is_numeric()
     ]
     if faults:
         raise FrameError(faults)

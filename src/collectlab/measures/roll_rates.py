@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
@@ -67,15 +67,17 @@ class RollRates(Result):
         ``group`` is one value of the grouping column (a tuple for several); default the one with most
         account-months.
         """
-        wide, title = self.matrix(), self.title
+        shown, title = self, self.title
         if self.by:
             sizes = self.table.groupby(list(self.by), sort=False)["n"].sum()
             group = sizes.idxmax() if group is None else group
             if group not in sizes.index:
                 raise FrameError(f"no group {group!r}. Allowed: {', '.join(map(str, sizes.index))}.")
-            wide = wide.loc[group]
             named = group if isinstance(group, tuple) else (group,)
+            here = (self.table[list(self.by)] == list(named)).all(axis=1)
+            shown = replace(self, table=self.table[here], by=())
             title = f"{title}: {shown_name(named)}"
+        wide = shown.matrix()
         ax = new_axes(ax, figsize=(1.6 + 0.82 * len(wide.columns), 1.5 + 0.45 * len(wide)))
         values = wide.to_numpy(dtype=float)
         # Light enough at the dark end for the figures to be read in grey print.
