@@ -6,6 +6,7 @@
 >>> cl.policy.recommend(found)                                                            # doctest: +SKIP
 """
 
+from collectlab.policy.evidence import evidence
 from collectlab.policy.findings import Finding, Findings, find
 from collectlab.policy.findings import find as findings
 from collectlab.policy.recommendations import Recommendation, Recommendations, recommend
@@ -21,6 +22,7 @@ __all__ = [
     "Scorecard",
     "Strategy",
     "Targets",
+    "evidence",
     "find",
     "findings",
     "load_strategy",

@@ -17,6 +17,19 @@ from collectlab.policy.targets import Goal
 
 AREAS = ("strategy", "technology", "training", "credit_approval", "process", "legal")
 
+#: What the column of observations may be called.
+COUNTED = (
+    "n",
+    "at_risk",
+    "overdue_accounts",
+    "contacts",
+    "actions",
+    "episodes",
+    "account_months",
+    "loans",
+    "accounts",
+)
+
 #: Where nothing is allowed, this much counts as the full size of a problem.
 FULL_BREACH = 0.01
 
@@ -171,13 +184,11 @@ def need(name: str, table: pd.DataFrame, *columns: str) -> None:
 
 
 def counts(name: str, table: pd.DataFrame) -> np.ndarray:
-    """Observations behind each row: the first of ``n, at_risk, contacts, episodes, accounts`` that is there."""
-    for column in ("n", "at_risk", "contacts", "episodes", "accounts"):
+    """Observations behind each row: the first column of :data:`COUNTED` that is there."""
+    for column in COUNTED:
         if column in table.columns:
             return pd.to_numeric(table[column]).fillna(0).to_numpy(float)
-    raise FrameError(
-        f"evidence {name!r}: no column of observations. Allowed: n, at_risk, contacts, episodes or accounts."
-    )
+    raise FrameError(f"evidence {name!r}: no column of observations. Allowed: {', '.join(COUNTED)}.")
 
 
 def numbers(table: pd.DataFrame, column: str) -> np.ndarray:

@@ -63,9 +63,10 @@ def effect_of(group: list[Finding], volumes: Mapping[str, float]) -> Expected:
     reach = [max(abs(f.gap_low), abs(f.gap_high)) if not math.isnan(f.gap_low) else abs(f.gap) for f in group]
     high = sum(r * v for r, v in zip(reach, known)) / per
     unit = f"{gain} per 100 {_plural(of)}" if per_100 else f"{gain} a month"
-    number, top = (format_value(v, "ratio" if v < 10 else "count") for v in (estimate, high))
-    words = f"up to {number} {unit} (0 to {top}), if the whole gap could be closed; not a causal estimate"
-    return Expected(estimate, 0.0, high, unit, words[:1].upper() + words[1:])
+    kind = "ratio" if high < 10 else "count"
+    number, top = format_value(estimate, kind), format_value(high, kind)
+    words = f"{number} {unit} if the whole gap could be closed (0 to {top}); not a causal estimate"
+    return Expected(estimate, 0.0, high, unit, words)
 
 
 def _randomised(f: Finding, volumes: Mapping[str, float]) -> Expected:
@@ -100,6 +101,7 @@ def _plural(of: str) -> str:
     return {
         "delinquent": "delinquent accounts",
         "hardship": "hardship cases",
+        "open_accounts": "accounts",
         "amount_overdue": "overdue",
     }.get(of, of)
 
@@ -145,7 +147,7 @@ def until(group: list[Finding], volumes: Mapping[str, float], limits: Mapping[st
             said.append(f"{f.row}: already known to {within}; a further month decides only a smaller effect")
             continue
         wanted = f.n * (half / smallest) ** 2
-        text = f"{f.row}: until about {wanted:,.0f} accounts (now {f.n:,.0f}) narrow the interval to {within}"
+        text = f"{f.row}: until about {wanted:,.0f} accounts in that arm (now {f.n:,.0f}) narrow the interval to {within}"
         monthly = volumes.get(
             f.key, volumes["accounts"] * f.n / f.n_all if "accounts" in volumes and f.n_all else 0.0
         )

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from collectlab.core.tables import format_value
@@ -68,33 +69,23 @@ def arms(name: str, table: pd.DataFrame, context: Context) -> Iterator[Candidate
         text = with_interval(estimate, low, high, unit)
         control = numbers(table, "control_mean")[i]
         inside = unit == "points" and -smallest < low and high < smallest
+        arm = str(table["arm"].iloc[i])
+        n_all = float(pd.to_numeric(table.loc[table["outcome"] == main, "n"]).sum())
+        n_all += float(np.nan_to_num(numbers(table, "control_n")[i]))
         common = {
-            "measure": str(main),
-            "area": "strategy",
-            "table": name,
-            "kind": "randomised",
-            "group": "arm",
-        }
-        common |= {"estimate": estimate, "conf_low": low, "conf_high": high, "unit": unit, "comparison": 0.0}
-        common |= {
-            "comparison_of": "the control",
-            "gap": estimate,
-            "n": row["n"],
-            "row": str(table["arm"].iloc[i]),
-        }
-        common |= {"n_all": float(pd.to_numeric(table.loc[table["outcome"] == main, "n"]).sum())}
-        common["n_all"] += (
-            max(0.0, float(numbers(table, "control_n")[i])) if "control_n" in table.columns else 0.0
-        )
-        common["scope"] = min(1.0, row["n"] / common["n_all"]) if common["n_all"] else 1.0
+            "measure": str(main), "area": "strategy", "table": name, "row": arm, "subject": arm,
+            "kind": "randomised", "group": "arm", "estimate": estimate, "conf_low": low, "conf_high": high,
+            "unit": unit, "comparison": 0.0, "comparison_of": "the control", "gap": estimate,
+            "n": row["n"], "n_all": n_all, "scope": row["n"] / n_all,
+        }  # fmt: skip
         scale = abs(control) if control and not math.isnan(control) else None
         size = size_of(estimate, 0.0, scale) if scale else size_of(estimate, 1.0)
         level = (
             "" if math.isnan(control) else f" {format_value(control, 'share' if unit == 'points' else unit)}"
         )
         whose = f"the control's{level}" if level else "the control"
-        said = f"Randomised test, {outcome_words(main)}: {common['row']} differs from {whose} by {text}"
-        key = f"{name}: {common['row']}"
+        said = f"Randomised test, {outcome_words(main)}: {arm} differs from {whose} by {text}"
+        key = f"{name}: {arm}"
         better = sign * estimate >= 0
         yield Candidate(
             Finding(

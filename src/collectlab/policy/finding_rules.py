@@ -10,8 +10,8 @@ name                                      columns wanted (others are ignored)
                                           ``std_error`` or ``conf_low, conf_high``; optional ``weight`` (what
                                           the others are averaged by; default n). One row per group.
 ``<measure>``                             the same without a group: one row, compared with the limit
-``concentration_by_<group>``              ``<group>``, ``n``, ``overdue_share``, ``balance_share``; optional
-                                          ``estimate`` (their ratio) with its interval
+``concentration_by_<group>``              ``<group>``, ``n``, ``share_of_overdue``, ``share_of_base``; optional
+                                          the interval of ``estimate``, their ratio
 ``roll_rates`` and ``roll_rates_before``  ``from_bucket, to_bucket, n, estimate`` and an interval each
 ``experiment``                            ``outcome, arm, n, control_n, control_mean, unit, estimate, std_error,
                                           conf_low, conf_high``; the first outcome decides
@@ -19,7 +19,7 @@ name                                      columns wanted (others are ignored)
 ``missing_tables``                        ``table``; optional ``switches_off``
 ========================================= ==================================================================
 
-``n`` may be called at_risk, contacts, episodes or accounts. The measures are listed in :data:`~collectlab.policy.finding_measures.MEASURES`.
+``n`` may be called at_risk, overdue_accounts, contacts, actions, episodes, account_months, loans or accounts. The measures are listed in :data:`~collectlab.policy.finding_measures.MEASURES`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,7 +75,7 @@ def beyond_limit(name: str, table: pd.DataFrame, context: Context) -> Iterator[C
         yield from _compared(name, label, row, limit, 0.0, "the limit", measure, context)
 
 
-def _rows(name: str, table: pd.DataFrame, context: Context) -> list[tuple[str, dict[str, float]]]:
+def _rows(name: str, table: pd.DataFrame, context: Context) -> list[tuple[str, dict[str, Any]]]:
     """Each row's label, own numbers and the value of all the others together."""
     need(name, table, "estimate")
     grouped = "_by_" in name
@@ -101,14 +102,17 @@ def _rows(name: str, table: pd.DataFrame, context: Context) -> list[tuple[str, d
         row = {"estimate": value[i], "std_error": error[i], "conf_low": low[i], "conf_high": high[i]}
         row |= {"n": n[i], "n_all": n.sum(), "others": others, "others_error": spread}
         row["smallest"] = 0.0 if math.isnan(smallest) else smallest
-        out.append((label, {k: float(v) for k, v in row.items()}))
+        unit = table["unit"].iloc[i] if "unit" in table.columns else ""
+        out.append(
+            (label, {k: float(v) for k, v in row.items()} | {"unit": unit if isinstance(unit, str) else ""})
+        )
     return out
 
 
 def _compared(
     name: str,
     label: str,
-    row: dict[str, float],
+    row: dict[str, Any],
     comparison: float,
     comparison_error: float,
     comparison_of: str,
@@ -116,7 +120,7 @@ def _compared(
     context: Context,
 ) -> Iterator[Candidate]:
     estimate, low, high, n = (row[k] for k in ("estimate", "conf_low", "conf_high", "n"))
-    unit = context.units.get(name) or measure.unit
+    unit = row["unit"] or context.units.get(name) or measure.unit
     if math.isnan(estimate):
         return
     gap = estimate - comparison
@@ -151,6 +155,7 @@ def _compared(
             row=label or "all",
             kind="breach" if measure.breach else "observed",
             group=group,
+            subject=f"{group.replace('_', ' ')} {label}" if label else "all accounts concerned",
             estimate=estimate,
             conf_low=low,
             conf_high=high,
@@ -205,6 +210,7 @@ def kpi_missed(name: str, table: pd.DataFrame, context: Context) -> Iterator[Can
                 statement=f"{row.name} is {text}; the target is {noun} {format_value(row.target, row.unit)}{beyond}.",
                 table=name,
                 row=row.kpi,
+                subject=row.name,
                 estimate=row.estimate,
                 conf_low=row.conf_low,
                 conf_high=row.conf_high,
@@ -226,10 +232,10 @@ def kpi_missed(name: str, table: pd.DataFrame, context: Context) -> Iterator[Can
 def concentrated(name: str, table: pd.DataFrame, context: Context) -> Iterator[Candidate]:
     """A group whose share of the overdue amount is far above its share of the balance."""
     group = group_of(name, table)
-    need(name, table, group, "overdue_share", "balance_share")
+    need(name, table, group, "share_of_overdue", "share_of_base")
     n = counts(name, table)
     limit = context.limit("concentration_ratio")
-    overdue, balance = numbers(table, "overdue_share"), numbers(table, "balance_share")
+    overdue, balance = numbers(table, "share_of_overdue"), numbers(table, "share_of_base")
     low, high, error = (numbers(table, c) for c in ("conf_low", "conf_high", "std_error"))
     for i, label in enumerate(table[group].map(_label)):
         if (
@@ -249,13 +255,14 @@ def concentrated(name: str, table: pd.DataFrame, context: Context) -> Iterator[C
                 area=AREA_OF_GROUP.get(group, "strategy") if group == "product" else "strategy",
                 statement=(
                     f"{humanise(group)} {label} holds {format_value(overdue[i], 'share')} of the overdue amount and "
-                    f"{format_value(balance[i], 'share')} of the balance, {with_interval(ratio, low[i], high[i], 'ratio')} "
+                    f"{format_value(balance[i], 'share')} of the book, {with_interval(ratio, low[i], high[i], 'ratio')} "
                     f"times its share; the limit is {format_value(limit, 'ratio')}."
                 ),
                 table=name,
                 row=label,
                 kind="fact" if math.isnan(seen) else "observed",
                 group=group,
+                subject=f"{group.replace('_', ' ')} {label}",
                 estimate=ratio,
                 conf_low=low[i],
                 conf_high=high[i],
@@ -320,6 +327,8 @@ def roll_worse(name: str, table: pd.DataFrame, context: Context) -> Iterator[Can
                 ),
                 table=name,
                 row=f"{source} → {target}",
+                group="step",
+                subject=f"from {_words(source)} to {_words(target)}",
                 estimate=value[i],
                 conf_low=low,
                 conf_high=high,
@@ -398,6 +407,7 @@ def _fact(name: str, row: str, rule: str, statement: str, **numbers: float | str
         "area": "process",
         "table": name,
         "row": row,
+        "subject": row,
     }
     return Finding(**given, statement=statement, kind="fact", **numbers)  # type: ignore[arg-type]
 

@@ -164,8 +164,8 @@ def recommend(
         Unit costs in force: ``load_params("params/costs.yml").on(date)``, or plain numbers.
     volumes : mapping of str to float, optional
         How many a month. Keys: ``accounts`` (which a switch would reach), ``episodes``, ``contacts``,
-        ``attempts``, ``promises``, ``cures``, ``loans``, ``delinquent``, ``hardship``, ``amount_overdue``
-        (money); or the key of a finding, for that finding's group alone. A group's part of a total is its
+        ``attempts``, ``promises``, ``cures``, ``loans``, ``delinquent``, ``hardship``, ``open_accounts``
+        (all in the book), ``amount_overdue`` (money); or the key of a finding, for that finding's group alone. A group's part of a total is its
         share of the observations. Without a volume, effects are told per 100.
 
     Returns
@@ -187,19 +187,18 @@ def recommend(
     helped: set[str] = set()
     drafts = []
     for group in _groups(f for f in found if f.rule != "kpi_missed"):
-        remedy = remedy_for(group[0].rule, group[0].measure, group[0].area)
-        serves = [k for k in missed if _explains(group[0], k)] if _kind(group[0]) != "test" else []
+        serves = [k for k in missed if any(_explains(f, k) for f in group)]
         helped |= {k.key for k in serves}
-        drafts.append(_draft(group, serves, remedy, volumes, costs, limits, side))
+        drafts.append(_draft(group, serves, volumes, costs, limits, side))
     lost = [k for k in missed if k.key not in helped and k.sure]
     if lost:
-        drafts.append(_draft(lost, [], remedy_for("kpi_missed", "", ""), volumes, costs, limits, side))
+        drafts.append(_draft(lost, [], volumes, costs, limits, side))
     drafts.sort(key=lambda d: (RANKS.index(d[0]), -round(d[1]["severity"], 12), d[1]["findings"]))
     items = tuple(Recommendation(rank=i + 1, **fields) for i, (_, fields) in enumerate(drafts[:MOST]))
     notes = [RANKING] if items else []
     if len(drafts) > MOST:
         rest = [fields["what"] for _, fields in drafts[MOST:]]
-        notes.append(f"Not shown, ranked below the first {MOST}: {first_few(rest, 10)}.")
+        notes.append(f"Not shown, ranked below the first {MOST}: {'; '.join(rest[:10])}.")
     columns = [
         "rank",
         "what",
@@ -234,14 +233,17 @@ def _kind(f: Finding) -> str:
     return {"breach": "breach", "randomised": "randomised"}.get(f.kind, "observed")
 
 
+def _remedy(f: Finding) -> Remedy:
+    return remedy_for(f.rule, f.measure, f.area)
+
+
 def _groups(found: Iterable[Finding]) -> list[list[Finding]]:
-    """Findings of the same rule, measure and grouping column call for one recommendation."""
+    """Findings that call for the same change to groups of the same kind make one recommendation."""
     groups: dict[tuple[str, str, str, str], list[Finding]] = {}
     for f in found:
-        groups.setdefault(
-            (f.table if f.kind == "randomised" else f.rule, f.rule, f.measure, f.group), []
-        ).append(f)
-    return list(groups.values())
+        table = f.table if f.kind == "randomised" else ""
+        groups.setdefault((_kind(f), _remedy(f).change, f.group, table), []).append(f)
+    return [sorted(g, key=lambda f: (-round(f.severity, 12), f.key)) for g in groups.values()]
 
 
 def _explains(cause: Finding, kpi: Finding) -> bool:
@@ -252,30 +254,30 @@ def _explains(cause: Finding, kpi: Finding) -> bool:
 def _draft(
     group: list[Finding],
     serves: list[Finding],
-    remedy: Remedy,
     volumes: Mapping[str, float],
     costs: Mapping[str, InForce],
     limits: Mapping[str, float],
     side: pd.DataFrame | None,
 ) -> tuple[str, dict[str, Any]]:
-    kind = _kind(group[0])
+    kind, remedy = _kind(group[0]), _remedy(group[0])
     if group[0].rule == "arm_better":  # one treatment can be the next: the largest effect, the others named
         group = sorted(group, key=lambda f: (-abs(f.estimate), f.key))
     who = _who(group)
-    expected = effect_of(group, volumes) if kind not in ("data", "unexplained") else Expected.nothing(kind)
-    words = expected.words
+    parts = [[f for f in group if f.measure == m] for m in dict.fromkeys(f.measure for f in group)]
+    if kind in ("data", "unexplained"):
+        effects = [Expected.nothing(kind)]
+    else:
+        effects = [effect_of(part, volumes) for part in parts]
+    expected, words = effects[0], "; ".join(e.words for e in effects)
     if group[0].rule == "arm_better" and len(group) > 1:
         others = first_few([f.row for f in group[1:]])
         words += f". Also better than the control: {others}; which of them is best was not tested"
     if group[0].rule == "arm_undecided":
         words = f"{words}. {until(group, volumes, limits)}"
-    cost, cost_words = cost_of(group, remedy, volumes, costs)
-    effects = _side_effects(group, side)
-    risks = [effects] if effects else []
-    risks += [
-        remedy.risk,
-        *dict.fromkeys(f.caution for f in group if f.caution and f.caution.split(":")[0] not in remedy.risk),
-    ]
+    cost, cost_words = cost_of(parts[0], remedy, volumes, costs)
+    risks = [_side_effects(group, side), remedy.risk]
+    if "harder cases" not in remedy.risk:
+        risks += dict.fromkeys(f.caution for f in group)
     fields = {
         "what": remedy.change.format(who=who),
         "whom": remedy.whom.format(who=who)[:1].upper() + remedy.whom.format(who=who)[1:],
@@ -283,7 +285,7 @@ def _draft(
         "grade": _GRADES[kind],
         "findings": tuple(f.key for f in [*group, *serves]),
         "because": tuple(f.statement for f in [*group, *serves]),
-        "serves": tuple(f.statement.split(" is ")[0] for f in serves),
+        "serves": tuple(f.subject for f in serves),
         "estimate": expected.estimate,
         "conf_low": expected.low,
         "conf_high": expected.high,
@@ -291,7 +293,7 @@ def _draft(
         "effect": f"{words}.",
         "cost": cost,
         "cost_words": cost_words,
-        "risk": " ".join(risks),
+        "risk": " ".join(r for r in risks if r),
         "failing": remedy.failing.format(who=who),
         "severity": max(f.severity for f in group),
     }
@@ -299,19 +301,10 @@ def _draft(
 
 
 def _who(group: list[Finding]) -> str:
-    """``team C and team D``; the best arm alone; the KPIs missed; else everyone concerned."""
-    first = group[0]
-    if first.rule == "arm_better":
-        return first.row
-    if first.rule == "kpi_missed":
-        names = [f.statement.split(" is ")[0] for f in group]
-    elif first.kind == "randomised" or first.rule in ("roll_worse", "quarantined", "table_missing"):
-        names = [f.row for f in group]
-        names = [f"from {n.replace(' → ', ' to ')}" for n in names] if first.rule == "roll_worse" else names
-    elif first.group:
-        names = [f"{first.group.replace('_', ' ')} {f.row}" for f in group]
-    else:
-        return "all accounts concerned"
+    """``team C and team D``; of arms that are better, the best alone."""
+    if group[0].rule == "arm_better":
+        return group[0].subject
+    names = list(dict.fromkeys(f.subject for f in group))
     if len(names) > 5:
         names = [*names[:5], f"{len(names) - 5} more"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
@@ -358,6 +351,7 @@ _VOLUMES = (
     "delinquent",
     "hardship",
     "amount_overdue",
+    "open_accounts",
 )
 
 

@@ -77,7 +77,7 @@ GAINS = {
     "contactability": ("attempts that reach the debtor", "attempts"),
     "wrong_numbers": ("attempts at a wrong number avoided", "attempts"),
     "bad_rate": ("new loans that do not turn bad", "loans"),
-    "delinquency": ("accounts not past due", "accounts"),
+    "delinquency": ("accounts not past due", "open_accounts"),
     "redefault": ("relapses avoided", "cures"),
     "complaints": ("complaints avoided", "contacts"),
     "night_contacts": ("contacts at night avoided", "contacts"),
@@ -85,7 +85,7 @@ GAINS = {
     "uncovered": ("delinquent accounts acted upon", "delinquent"),
     "late_first_contact": ("episodes contacted in time", "episodes"),
     "hardship_unserved": ("hardship cases with an arrangement", "hardship"),
-    "roll_rates": ("accounts that do not roll deeper", "delinquent"),
+    "roll_rates": ("accounts that do not roll deeper", "open_accounts"),
 }
 
 #: By measure, where the measure itself says what to do.
