@@ -179,8 +179,9 @@ def _as_error(notebook: str, event: Mapping[str, Any]) -> CollectlabError:
             "Run with fewer notebooks at a time (--jobs 1), or on a larger machine."
         )
     else:
-        source = event["source"].strip().splitlines()
-        line = f" at `{source[-1].strip()}`" if source else ""
+        # IPython's traceback points at the cell's own line first.
+        pointed = re.search(r"^-+> *\d+ (.+)$", event["traceback"], flags=re.MULTILINE)
+        line = f" at `{pointed[1].strip()}`" if pointed else ""
         error = ReportError(f"{where} failed{line}: {ename}: {evalue}")
     error.notebook_traceback = event["traceback"]  # type: ignore[attr-defined]
     return error
@@ -239,7 +240,7 @@ def _execute(request: Mapping[str, Any], tell: Callable[..., None]) -> dict[str,
             super().execute_managed_notebook(nb_man, kernel_name, **options)
 
     papermill_engines.register("collectlab", Telling)
-    failed = {"event": "failed", "cell": 0, "source": "", "traceback": ""}
+    failed = {"event": "failed", "cell": 0, "traceback": ""}
     try:
         notebook = papermill.execute_notebook(
             nbformat.read(request["input"], as_version=4),
@@ -258,7 +259,7 @@ def _execute(request: Mapping[str, Any], tell: Callable[..., None]) -> dict[str,
         text = papermill.exceptions.strip_color("\n".join(error.traceback))
         # Counted as in the notebook on disk, which has no cell of injected parameters.
         number = error.cell_index + 1 - bool(request["parameters"])
-        failed |= {"cell": number, "source": error.source, "traceback": text}
+        failed |= {"cell": number, "traceback": text}
         return {**failed, "ename": error.ename, "evalue": error.evalue}
     except Exception as error:
         import traceback
