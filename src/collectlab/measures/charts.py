@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from collectlab.core.plots import PALETTE, new_axes, percent_axis
+from collectlab.core.plots import PALETTE, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,9 @@ def short_money(value: float, _: object = None) -> str:
 def unit_axis(ax: Axes, unit: str, axis: str = "x") -> None:
     """Write the ticks of an axis in a unit of :mod:`collectlab.core.tables`."""
     if unit == "share":
-        percent_axis(ax, axis)
+        from matplotlib.ticker import PercentFormatter
+
+        getattr(ax, f"{axis}axis").set_major_formatter(PercentFormatter(1.0))
     elif unit == "points":
         getattr(ax, f"{axis}axis").set_major_formatter(
             lambda v, _: f"{100 * v:+.3g}".replace("-", "−") if abs(v) > 1e-9 else "0"
@@ -55,7 +57,7 @@ def reach(rows: pd.DataFrame) -> np.ndarray:
 
 
 def dots(
-    rows: pd.DataFrame,
+    series: Sequence[tuple[str, pd.DataFrame]],
     labels: Sequence[str],
     *,
     unit: str,
@@ -65,31 +67,47 @@ def dots(
     zero: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """One line per row: the estimate as a point with its interval, first row on top."""
-    ax = new_axes(ax, figsize=(7.2, 1.1 + 0.3 * max(len(rows), 2)))
-    place = np.arange(len(rows))[::-1]
-    bars = reach(rows)
-    for i, colour in enumerate(colours or [PALETTE[0]] * len(rows)):
-        ax.errorbar(
-            rows["estimate"].iloc[[i]],
-            place[[i]],
-            xerr=bars[:, [i]],
-            fmt="o",
-            color=colour,
-            capsize=2.5,
-            markersize=5,
-        )
+    """One line per label: the estimate as a point with its interval, first on top; several series side by side.
+
+    ``colours`` are those of the rows, if there is one series.
+    """
+    ax = new_axes(ax, figsize=(7.2, 1.1 + (0.3 + 0.12 * (len(series) - 1)) * max(len(labels), 2)))
+    place = np.arange(len(labels))[::-1]
+    lowest = 0.0
+    for k, (name, rows) in enumerate(series):
+        bars, shift = reach(rows), (k - (len(series) - 1) / 2) * 0.22
+        lowest = min(lowest, float(np.nanmin([0.0, *rows["estimate"], *rows["conf_low"]])))
+        for i in range(len(rows)):
+            ax.errorbar(
+                rows["estimate"].iloc[[i]],
+                place[[i]] - shift,
+                xerr=bars[:, [i]],
+                fmt="osD^v"[k % 5],
+                color=colours[i] if colours else PALETTE[k % len(PALETTE)],
+                capsize=2.5,
+                markersize=5 if len(series) == 1 else 4,
+                label=name if i == 0 and len(series) > 1 else None,
+                clip_on=False,
+            )
     if zero:
         ax.axvline(0, color="#444444", linewidth=0.8)
-    else:
+    elif lowest >= 0:
         ax.set_xlim(left=0)
     ax.set_yticks(place, labels)
-    ax.set_ylim(-0.7, len(rows) - 0.3)
+    ax.set_ylim(-0.7, len(labels) - 0.3)
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", visible=True)
     ax.set_xlabel(xlabel)
     unit_axis(ax, unit)
+    if len(series) > 1:
+        legend(ax, outside=True)
     return titled(ax, title)
+
+
+def month_ticks(ax: Axes, months: Sequence[str]) -> None:
+    """At most eight months written on the x axis, whose positions are 0, 1, …"""
+    step = -(-len(months) // 8)
+    ax.set_xticks(range(0, len(months), step), list(months)[::step])
 
 
 def lines(

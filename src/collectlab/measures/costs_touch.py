@@ -16,7 +16,7 @@ _NOT_REACHED = ("no_answer", "wrong_number")
 
 def contact_made(columns: Sequence[str]) -> nw.Expr:
     """Whether an action reached somebody: not marked as not connected, no answer or wrong number."""
-    made = nw.lit(True)
+    made = ~nw.col("account_id").is_null()
     if "connected" in columns:
         made = made & nw.col("connected").fill_null(True)
     if "outcome" in columns:

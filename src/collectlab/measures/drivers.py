@@ -54,7 +54,7 @@ class CureRegression(Result):
             for term, level, reference in table[["term", "level", "reference"]].itertuples(index=False)
         ]
         return dots(
-            table,
+            [("", table)],
             labels,
             unit="points",
             title=self.title,

@@ -16,7 +16,7 @@ from collectlab.core.jackknife import GROUPS, jackknife
 from collectlab.core.results import Result
 from collectlab.core.tables import humanise
 from collectlab.measures._snapshots import shares
-from collectlab.measures.charts import dots, legend, lines
+from collectlab.measures.charts import dots, legend, lines, month_ticks
 from collectlab.measures.flows import distinct_groups, group_codes, whole_sum
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Measures(Result):
     """Several measures by group: one row per group × ``measure``, each with its own ``unit``."""
 
     by: tuple[str, ...] = ()
+    #: Measures in the chart unless others are asked for; by default the first.
+    shown: tuple[str, ...] = ()
     plottable = True
 
     def wide(self) -> pd.DataFrame:
@@ -54,29 +56,46 @@ class Measures(Result):
             ]
         return tables.display_table(shown, formats={**self.formats, **dict.fromkeys(names, "text")})
 
-    def plot(self, measure: str | None = None, ax: Axes | None = None) -> Axes:
-        """One measure (default: the first): lines over months, else a point with its interval per group."""
+    def plot(self, measure: str | Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+        """One measure or several of one unit: lines over months, else points with intervals per group."""
         names = list(dict.fromkeys(self.table["measure"]))
-        measure = names[0] if measure is None else measure
-        if measure not in names:
-            raise FrameError(f"measure is {measure!r}. Allowed: {', '.join(names)}.")
-        rows = self.table[self.table["measure"] == measure].reset_index(drop=True)
-        unit = rows["unit"].iloc[0]
-        label = humanise(measure)
-        if "month" in self.by and rows["month"].nunique() > 1:
-            rest = [b for b in self.by if b != "month"]
-            groups = split(rows, rest)
-            ax = lines(
-                rows, "month", groups, unit=unit, title=f"{self.title}: {label.lower()}", ylabel=label, ax=ax
+        chosen = [measure] if isinstance(measure, str) else list(measure or self.shown or names[:1])
+        chosen = [c for c in chosen if c in names] if measure is None else chosen
+        if unknown := [c for c in chosen if c not in names]:
+            raise FrameError(f"measure is {unknown[0]!r}. Allowed: {', '.join(names)}.")
+        series = [
+            (humanise(c), self.table[self.table["measure"] == c].reset_index(drop=True)) for c in chosen
+        ]
+        if len(units := {part["unit"].iloc[0] for _, part in series}) > 1:
+            raise FrameError(
+                f"measures {', '.join(chosen)} have different units. Allowed: one unit in a chart."
             )
-            months = list(dict.fromkeys(rows["month"]))
-            step = -(-len(months) // 12)
-            ax.set_xticks(months[::step], months[::step])
-            if rest:
-                legend(ax, " × ".join(map(humanise, rest)), outside=len(groups) > 4)
-            return ax
-        title = f"{self.title}: {label.lower()}" if len(names) > 1 else self.title
-        return dots(rows, group_labels(rows, self.by), unit=unit, title=title, xlabel=label, ax=ax)
+        unit, (label, rows) = units.pop(), series[0]
+        title = f"{self.title}: {label.lower()}" if len(names) > 1 and len(series) == 1 else self.title
+        if "month" in self.by and rows["month"].nunique() > 1:
+            return self._over_months(series, unit, title, ax)
+        xlabel = label if len(series) == 1 else ""
+        return dots(series, group_labels(rows, self.by), unit=unit, title=title, xlabel=xlabel, ax=ax)
+
+    def _over_months(self, series, unit: str, title: str, ax: Axes | None) -> Axes:
+        rest = [b for b in self.by if b != "month"]
+        months = sorted(set(self.table["month"]))
+        drawn = []
+        for name, rows in series:
+            rows = rows.assign(month=rows["month"].map({m: i for i, m in enumerate(months)}))
+            several = len(series) > 1
+            drawn += [
+                (f"{name}, {label}" if several and rest else name if several else label, part)
+                for label, part in split(rows, rest)
+            ]
+        label = series[0][0] if len(series) == 1 else ""
+        ax = lines(
+            pd.concat([p for _, p in drawn]), "month", drawn, unit=unit, title=title, ylabel=label, ax=ax
+        )
+        month_ticks(ax, months)
+        if len(drawn) > 1:
+            legend(ax, " × ".join(map(humanise, rest)), outside=len(drawn) > 4)
+        return ax
 
 
 def with_interval(value: float, low: float, high: float, unit: str) -> str:
@@ -126,24 +145,30 @@ def count(
     frame: nw.LazyFrame, by: Sequence[str], sums: Mapping[str, nw.Expr], groups: pd.DataFrame | None = None
 ) -> Counts:
     """Sum whole-number expressions by group × ``__rep``; in the order of ``groups`` where given."""
+    names = {name: f"__sum_{name}" for name in sums}
+    laid = frame.select(*by, "__rep", *(expr.alias(names[name]) for name, expr in sums.items()))
     cells = engine.collect(
-        frame.group_by(*by, "__rep").agg(*(whole_sum(e).alias(f"__sum_{n}") for n, e in sums.items()))
+        laid.group_by(*by, "__rep").agg(*(whole_sum(nw.col(c)).alias(c) for c in names.values()))
     )
-    groups = distinct_groups(cells, by) if groups is None else groups
-    out = {}
-    codes = group_codes(cells, groups, by)
-    for name in sums:
-        out[name] = np.zeros((GROUPS, len(groups)))
-        where = (cells["__rep"].to_numpy(int), codes)
-        np.add.at(out[name], where, cells[f"__sum_{name}"].to_numpy(float))
+    given = groups is not None
+    groups = groups if given else distinct_groups(cells, by)
+    out = {name: np.zeros((GROUPS, len(groups))) for name in sums}
+    if len(cells):
+        if given and by:  # rows of groups that are not asked for have nowhere to go
+            cells = cells.merge(groups[list(by)], on=list(by), how="inner")
+        where = (cells["__rep"].to_numpy(int), group_codes(cells, groups, by))
+        for name in sums:
+            np.add.at(out[name], where, cells[names[name]].to_numpy(float))
     return Counts(groups, out)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """``top / bottom``, both (R, G). Kind: ``share``, ``mean`` (plain interval) or ``rate`` (log interval).
+    """``top / bottom``, both (R, G); missing where ``bottom`` is 0.
 
-    A rate of whole events per ``1 / scale`` that never happened gets Poisson's exact upper limit.
+    Kind: ``share`` (rows of rows: Wilson), ``part`` (money of money: logit interval), ``mean`` (plain
+    interval), ``ratio`` (log interval), or ``rate`` (events per 1 / ``scale``: log interval; where none
+    happened, Poisson's exact upper limit).
     """
 
     top: np.ndarray
@@ -159,9 +184,9 @@ class Ratio:
         found = jackknife(
             np.stack([self.top.sum(axis=0), self.bottom.sum(axis=0)]),
             np.stack([self.top, self.bottom], axis=1),
-            lambda sums: self.scale * sums[0] / sums[1],
+            lambda sums: self.scale * sums[0] / np.where(sums[1] > 0, sums[1], np.nan),
             conf_level,
-            "log" if self.kind == "rate" else None,
+            {"rate": "log", "ratio": "log", "part": "logit"}.get(self.kind),
             present=self.bottom != 0,
         )
         if self.kind == "rate":

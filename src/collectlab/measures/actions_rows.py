@@ -1,0 +1,129 @@
+"""Rows of a book's dated tables, ready to be counted: period, grouping columns, customer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import narwhals as nw
+import pandas as pd
+
+from collectlab.core import engine
+from collectlab.core.errors import FrameError, NotAvailable, first_few, nearest
+from collectlab.core.jackknife import with_replicates
+from collectlab.measures._counting import as_list
+from collectlab.measures._snapshots import as_date
+from collectlab.measures.flows import day_number, distinct_groups
+from collectlab.measures.ratios import Counts
+
+Period = tuple[date | str, date | str] | None
+
+
+def rows(
+    book: Any, table: str, on: str, by: str | Sequence[str] | None, period: Period = None
+) -> tuple[nw.LazyFrame, list[str]]:
+    """A table of the book with ``__account``, ``__on`` (day number), ``__rep`` and ``__by0…``; and ``by``.
+
+    ``by`` may name a column of the table or of ``accounts``, ``month`` (calendar month of ``on``), or
+    ``team``, which falls back on the agency where a row has no team of the bank.
+    """
+    by = as_list(by)
+    frame = book.table(table)
+    engine.require(frame, "account_id", on)
+    names = frame.collect_schema().names()
+    accounts = book.table("accounts")
+    have = accounts.collect_schema().names()
+    columns, joined = {}, []
+    for i, name in enumerate(by):
+        if name == "month" and name not in names:
+            day = nw.col(on).cast(nw.Date).dt
+            columns[f"__by{i}"] = day.year().cast(nw.Int64) * 12 + day.month().cast(nw.Int64) - 1
+        elif name == "team" and {"team", "agency"} & set(names):
+            found = [nw.col(c).cast(nw.String) for c in ("team", "agency") if c in names]
+            columns[f"__by{i}"] = nw.coalesce(*found)
+        elif name in names:
+            columns[f"__by{i}"] = nw.col(name)
+        elif name in have:
+            joined.append(nw.col(name).alias(f"__by{i}"))
+        else:
+            near = nearest(name, [*names, *have, "month"])
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise NotAvailable(f"this book has no column {name!r} in {table} or accounts.{hint}")
+    frame = frame.with_columns(__account=nw.col("account_id"), __on=day_number(on), **columns)
+    customer = nw.col("customer_id").cast(nw.String) if "customer_id" in have else nw.lit(None, nw.String)
+    owners = accounts.select("account_id", *joined, __customer=customer)
+    frame = frame.join(owners, on="account_id", how="left").with_columns(
+        __customer=nw.coalesce(nw.col("__customer"), nw.col("account_id").cast(nw.String))
+    )
+    return within(with_replicates(frame, "__customer", name="__rep"), "__on", period), by
+
+
+def within(frame: nw.LazyFrame, day: str, period: Period) -> nw.LazyFrame:
+    """Rows whose day number lies in ``period`` (first and last day, both included; None: all)."""
+    if period is None:
+        return frame
+    first, last = days_of(period)
+    return frame.filter((nw.col(day) >= first) & (nw.col(day) <= last))
+
+
+def days_of(period: Period) -> tuple[int, int]:
+    """First and last day of a period as day numbers."""
+    if not isinstance(period, (tuple, list)) or len(period) != 2:
+        raise FrameError(f"period is {period!r}. Allowed: (first day, last day), or None for all.")
+    first, last = (number(as_date(day)) for day in period)
+    if first > last:
+        raise FrameError(f"period ends ({period[1]}) before it begins ({period[0]}).")
+    return first, last
+
+
+def number(day: date) -> int:
+    """A date as whole days since 1970-01-01."""
+    return (day - date(1970, 1, 1)).days
+
+
+def inner(by: Sequence[str]) -> list[str]:
+    """The internal names of the grouping columns."""
+    return [f"__by{i}" for i in range(len(by))]
+
+
+def shown(counts: Counts, by: Sequence[str]) -> pd.DataFrame:
+    """The groups under their own names, months as ``2026-10``, missing as "(missing)"."""
+    groups = counts.groups
+    if not by:
+        return groups
+    groups = groups.set_axis(list(by), axis=1)
+    if "month" in by and len(groups) and pd.api.types.is_numeric_dtype(groups["month"]):
+        groups["month"] = groups["month"].map(month_text)
+    return groups.astype(object).where(groups.notna(), "(missing)")
+
+
+def month_text(month: float) -> str | None:
+    """Year · 12 + month − 1 as ``2026-10``."""
+    return None if pd.isna(month) else f"{int(month) // 12}-{int(month) % 12 + 1:02d}"
+
+
+def need_rows(counts: Counts, name: str, what: str) -> None:
+    """Refuse in one line where nothing at all was counted."""
+    if not counts[name].sum():
+        raise NotAvailable(f"there are no {what} in this book or period.")
+
+
+def need_column(frame: nw.LazyFrame, table: str, *columns: str) -> None:
+    """One line where an optional column is missing."""
+    names = frame.collect_schema().names()
+    if gone := [c for c in columns if c not in names]:
+        raise NotAvailable(f"this book's {table} have no {first_few(gone)}.")
+
+
+__all__ = [
+    "Period",
+    "days_of",
+    "distinct_groups",
+    "inner",
+    "need_column",
+    "need_rows",
+    "rows",
+    "shown",
+    "within",
+]
