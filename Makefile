@@ -24,7 +24,7 @@ notebooks: $(READY)         ## run the committed notebooks again, in place
 	$(BIN)/python -m collectlab.report.refresh notebooks
 
 example: $(READY)           ## rebuild data/example, to the same bytes
-	$(BIN)/collectlab simulate data/example --example
+	$(BIN)/collectlab simulate data/example --accounts 6000
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; name one: make PYTHON=/path/to/python3.11"; exit 1; }

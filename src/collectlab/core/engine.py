@@ -8,6 +8,7 @@ PySpark, a DuckDB relation) is computed where it lives.
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def connection() -> duckdb.DuckDBPyConnection:
         con.execute("SET enable_progress_bar = false")
         con.execute("SET TimeZone = 'UTC'")
         con.execute("SET arrow_large_buffer_size = true")
+        con.execute(f"SET temp_directory = {quote_text(Path(tempfile.gettempdir()) / 'collectlab')}")
         if memory := os.environ.get("COLLECTLAB_MEMORY"):
             con.execute(f"SET memory_limit = {quote_text(memory)}")
         _local.con = con

@@ -70,7 +70,9 @@ def first_episodes(book: Book, episodes: nw.LazyFrame, horizons: Sequence[int] =
         if not book.has(table) or (name != "complaints" and name not in book.columns(table)):
             continue
         value = nw.lit(100) if name == "complaints" else (nw.col(name).cast(nw.Float64) * 100).round(0)
-        events = book.table(table).select("account_id", _on=nw.col(date).cast(nw.Date), _cents=value.cast(nw.Int64))
+        events = book.table(table).select(
+            "account_id", _on=nw.col(date).cast(nw.Date), _cents=value.cast(nw.Int64)
+        )
         both = first.select("account_id", "started_on").join(events, on="account_id", how="inner")
         both = both.filter(nw.col("_on") >= nw.col("started_on"))
         sums = (

@@ -1,0 +1,1 @@
+"""The parts of the report, chapter by chapter. Each function takes a Month and returns one shown result."""

@@ -1,0 +1,204 @@
+"""The evidence that findings are looked for in: the month's measures, under the names the rules know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import narwhals as nw
+import pandas as pd
+
+from collectlab.book.schema import TABLES
+from collectlab.core import engine
+from collectlab.core.errors import FrameError, NotAvailable
+from collectlab.core.results import Result
+from collectlab.measures import actions, cure, portfolio, roll_rates
+from collectlab.policy.evidence import evidence as evidence_of
+from collectlab.policy.findings import Findings, find
+from collectlab.report.chapters import kpis, trials
+from collectlab.report.month import Month, months_before
+
+
+def findings(month: Month) -> Findings:
+    """Every finding that stands on the month's evidence; counted once per session."""
+    return month.once(
+        "findings", lambda: find(evidence(month), targets=month.params / "targets.yml", on=month.end)
+    )
+
+
+def evidence(month: Month) -> dict[str, pd.DataFrame]:
+    """What could be counted from this book; what could not is left out."""
+    return month.once("evidence", lambda: _collect(month))
+
+
+def _collect(month: Month) -> dict[str, pd.DataFrame]:
+    found = {}
+    for name, make in _SOURCES.items():
+        try:
+            table = make(month)
+        except (NotAvailable, FrameError):
+            continue
+        if len(table):
+            found[name] = table
+    return found
+
+
+def _cure_by(by: str) -> Callable[[Month], pd.DataFrame]:
+    def make(month: Month) -> pd.DataFrame:
+        if by not in month.recent.collect_schema().names():
+            raise NotAvailable(f"no {by}")
+        table = cure.cure_rate(
+            month.recent.filter(~nw.col(by).is_null()),
+            horizons=(month.horizon,),
+            by=by,
+            cluster="customer_id",
+        ).table
+        return table.dropna(subset=["estimate"])
+
+    return make
+
+
+def _concentration_by(by: str) -> Callable[[Month], pd.DataFrame]:
+    def make(month: Month) -> pd.DataFrame:
+        if by not in month.book.columns("accounts"):
+            raise NotAvailable(f"no {by}")
+        return portfolio.concentration(month.book, by).table
+
+    return make
+
+
+def _rolls(month: Month, years_back: int) -> pd.DataFrame:
+    first, last = month.window
+    if years_back:
+        last = months_before(month.end, 12)
+        first = months_before(month.end, 24)
+        earliest = engine.collect(month.book.table("snapshots").select(first=nw.col("as_of").min()))["first"][
+            0
+        ]
+        if pd.Timestamp(earliest).date() > first:
+            raise NotAvailable("no earlier year to compare with.")
+    return roll_rates.roll_rates(month.book.table("snapshots"), period=(first, last)).table
+
+
+def _missing_tables(month: Month) -> pd.DataFrame:
+    off = {
+        "payments": "recovery and its cost",
+        "actions": "contact, channels and conduct",
+        "assignments": "the comparison of strategies",
+        "complaints": "complaints",
+        "surveys": "satisfaction",
+        "arrangements": "plans and deferrals",
+        "legal_cases": "legal work",
+        "reasons": "why accounts fell behind",
+    }
+    rows = [{"table": t, "switches_off": off[t]} for t in TABLES if t in off and not month.book.has(t)]
+    return pd.DataFrame(rows, columns=["table", "switches_off"])
+
+
+def _pick(make: Callable[[Month], Result], **how: object) -> Callable[[Month], pd.DataFrame]:
+    return lambda month: evidence_of(make(month), **how).dropna(subset=["estimate"])
+
+
+def _one(table: pd.DataFrame, **wanted: object) -> pd.DataFrame:
+    for column, value in wanted.items():
+        if column in table.columns:
+            table = table[table[column] == value]
+    return table.dropna(subset=["estimate"]).reset_index(drop=True)
+
+
+def _redefault(month: Month) -> pd.DataFrame:
+    return _one(cure.redefault(month.episodes, horizons=(180,)).table)
+
+
+def _bad_rate(month: Month) -> pd.DataFrame:
+    return _one(portfolio.new_loan_bad_rate(month.book).table, cohort_status="mature")
+
+
+def _bad_rate_by(by: str) -> Callable[[Month], pd.DataFrame]:
+    def make(month: Month) -> pd.DataFrame:
+        if by not in month.book.columns("accounts"):
+            raise NotAvailable(f"no {by}")
+        table = _one(portfolio.new_loan_bad_rate(month.book, by=by).table, cohort_status="mature")
+        sums = table.groupby(by, as_index=False)[["loans", "bad"]].sum()
+        from scipy.stats import binomtest
+
+        tests = [binomtest(int(b), int(n)) for b, n in zip(sums["bad"], sums["loans"])]
+        ends = [t.proportion_ci(0.95, method="wilson") for t in tests]
+        return sums.assign(
+            n=sums["loans"],
+            estimate=[t.statistic for t in tests],
+            conf_low=[e.low for e in ends],
+            conf_high=[e.high for e in ends],
+        )
+
+    return make
+
+
+def _named(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Without the rows of no group: work done in house has no agency."""
+    return table[~table[column].isna() & (table[column] != "(missing)")].reset_index(drop=True)
+
+
+def _stage_gaps(month: Month) -> pd.DataFrame:
+    result = actions.coverage_by_stage(month.book, period=month.window)
+    return evidence_of(result, n="account_months", complement=True, measure="covered", channel="any")
+
+
+_SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
+    "scorecard": lambda m: kpis.scorecard(m).table,
+    "cure_by_branch": _cure_by("branch"),
+    "cure_by_product": _cure_by("product"),
+    "cure_by_team": _pick(
+        lambda m: actions.team_comparison(
+            m.book, horizon=m.horizon, definition=m.definition, period=m.window
+        ),
+        n="episodes",
+        measure="cured_standardised",
+    ),
+    "concentration_by_product": _concentration_by("product"),
+    "concentration_by_region": _concentration_by("region"),
+    "concentration_by_branch": _concentration_by("branch"),
+    "roll_rates": lambda m: _rolls(m, 0),
+    "roll_rates_before": lambda m: _rolls(m, 1),
+    "redefault": _redefault,
+    "bad_rate_by_cohort": _bad_rate,
+    "bad_rate_by_origination_channel": _bad_rate_by("origination_channel"),
+    "bad_rate_by_product": _bad_rate_by("product"),
+    "night_contacts_by_team": _pick(
+        lambda m: actions.contact_hours(m.book, by="team", period=m.window), n="actions", measure="at_night"
+    ),
+    "unrecorded_by_team": _pick(
+        lambda m: actions.records_kept(m.book, by="team", period=m.window),
+        n="contacts",
+        measure="recorded",
+        complement=True,
+    ),
+    "wrong_numbers_by_branch": _pick(
+        lambda m: actions.reactions(m.book, by="branch", period=m.window),
+        n="attempts",
+        measure="wrong_number",
+    ),
+    "contactability_by_team": _pick(
+        lambda m: actions.promises(m.book, by="team", period=m.window),
+        n="attempts",
+        measure="contacts_per_attempt",
+    ),
+    "promises_kept_by_team": _pick(
+        lambda m: actions.promises(m.book, by="team", period=m.window), n="due", measure="kept"
+    ),
+    "complaints_by_team": _pick(
+        lambda m: actions.complaints(m.book, by="team", period=m.window),
+        n="contacts",
+        measure="per_1000_contacts",
+    ),
+    "uncovered_by_stage": _stage_gaps,
+    "late_first_contact": _pick(
+        lambda m: actions.time_to_first_contact(m.book, definition=m.definition, period=m.window),
+        n="episodes",
+        complement=True,
+        contact="first action",
+        measure="within 7 days",
+    ),
+    "experiment": lambda m: trials.strategies(m).table,
+    "reconciliation": lambda m: m.book.reconciliation,
+    "missing_tables": _missing_tables,
+}

@@ -1,0 +1,201 @@
+"""Chapter 1: the case."""
+
+from __future__ import annotations
+
+import narwhals as nw
+import pandas as pd
+
+from collectlab.book.schema import TABLES
+from collectlab.core.errors import NotAvailable
+from collectlab.core.results import Result
+from collectlab.core.tables import format_value
+from collectlab.measures import actions, portfolio
+from collectlab.report.chapters import kpis
+from collectlab.report.chapters.summary import Summary, with_interval
+from collectlab.report.month import Month
+from collectlab.report.parts import part
+
+_BANDS = {
+    "age": ((0, 30, "under 30"), (30, 45, "30–44"), (45, 60, "45–59"), (60, None, "60 and over")),
+    "credit_score": (
+        (0, 580, "under 580"),
+        (580, 660, "580–659"),
+        (660, 740, "660–739"),
+        (740, None, "740 and over"),
+    ),
+}
+
+
+@part
+def in_short(month: Month) -> Summary:
+    """The month in a few sentences."""
+    buckets = portfolio.overdue_by_bucket(month.book).table
+    over = buckets[buckets["days_past_due_from"] > 0]
+    rate = portfolio.delinquency_rate(month.book.table("snapshots")).table.iloc[-1]
+    card = kpis.scorecard(month)
+    status = card.table["status"].value_counts()
+    sentences = [
+        f"At the end of {month.label}, {over['accounts'].sum():,} of {buckets['accounts'].sum():,} open accounts "
+        f"were past due: {with_interval(rate)}.",
+        f"The overall rating is “{card.rating}”: {status.get('met', 0)} targets met, {status.get('missed', 0)} missed, "
+        f"{status.get('cannot tell', 0)} the data cannot decide, {status.get('not available', 0)} without data.",
+    ]
+    if "amount_past_due" in over and over["amount_past_due"].notna().any():
+        deep = over[over["days_past_due_from"] >= 60]["amount_past_due"].sum()
+        total = over["amount_past_due"].sum()
+        sentences.insert(
+            1,
+            f"They owed {format_value(total, 'money')} overdue, {format_value(deep / total, 'share')} of it "
+            "60 days or more past due.",
+        )
+    facts = pd.DataFrame({"fact": [f"sentence {i + 1}" for i in range(len(sentences))], "text": sentences})
+    return Summary(table=facts, estimand="", sentences=tuple(sentences))
+
+
+@part
+def scorecard(month: Month) -> Result:
+    """Scorecard against the targets in force."""
+    return kpis.scorecard(month)
+
+
+@part
+def supplied(month: Month) -> Result:
+    """What data was supplied, and what was set aside."""
+    counts = month.book.reconciliation.set_index("table")
+    rows = []
+    for name, table in TABLES.items():
+        there = name in counts.index
+        rows.append(
+            {
+                "table": name,
+                "one_row_is": table.one_row_is,
+                "supplied": there,
+                "rows_in": counts["rows_in"].get(name, pd.NA),
+                "accepted": counts["accepted"].get(name, pd.NA),
+                "set_aside": counts["quarantined"].get(name, pd.NA),
+            }
+        )
+    notes = ["Rows in = rows accepted + rows set aside, for each table."]
+    if month.book.synthetic:
+        notes.append("The book is synthetic: written by a simulator, not by a bank.")
+    return Result(
+        table=pd.DataFrame(rows),
+        title="Data supplied",
+        estimand="Rows handed over, accepted and set aside, by table.",
+        notes=tuple(notes),
+        formats={"rows_in": "count", "accepted": "count", "set_aside": "count"},
+    )
+
+
+@part
+def set_aside(month: Month) -> Result:
+    """Rows set aside, by reason."""
+    reasons = month.book.quarantine
+    if reasons.empty:
+        raise NotAvailable("no row was set aside.")
+    return Result(table=reasons, title="Rows set aside, by reason", estimand="", formats={"rows": "count"})
+
+
+@part
+def by_bucket(month: Month) -> Result:
+    """Accounts, balance and overdue amount by days past due."""
+    return portfolio.overdue_by_bucket(month.book)
+
+
+@part
+def delinquency(month: Month) -> Result:
+    """Delinquency rate, month by month."""
+    return portfolio.delinquency_rate(month.book.table("snapshots"))
+
+
+@part
+def trend(month: Month) -> Result:
+    """Change of the delinquency rate over six months."""
+    return portfolio.delinquency_trend(month.book.table("snapshots"))
+
+
+@part
+def borrowers(month: Month) -> Result:
+    """Share past due by characteristics of the borrower."""
+    have = month.book.columns("accounts")
+    wanted = [c for c in ("age", "gender", "occupation", "credit_score", "product") if c in have]
+    if not wanted:
+        raise NotAvailable("the accounts table has no age, gender, occupation, credit score or product.")
+    accounts = month.book.table("accounts").select("account_id", *wanted)
+    last = month.book.table("snapshots").filter(nw.col("as_of") >= month.start)
+    tables = []
+    for column in wanted:
+        groups = accounts.select("account_id", _level=_banded(column))
+        frame = last.join(groups, on="account_id", how="inner")
+        rates = portfolio.delinquency_rate(frame, by="_level").table
+        rates = rates[rates["as_of"] == rates["as_of"].max()]
+        tables.append(
+            rates.rename(columns={"_level": "level"}).assign(characteristic=column.replace("_", " "))
+        )
+    table = pd.concat(tables, ignore_index=True)
+    first = ["characteristic", "level"]
+    return Result(
+        table=table[first + [c for c in table.columns if c not in (*first, "as_of")]],
+        title=f"Share past due at the end of {month.label}",
+        estimand="Share of open accounts with at least one day past due, by group; not adjusted for anything else.",
+    )
+
+
+def _banded(column: str) -> nw.Expr:
+    value = nw.col(column)
+    if column not in _BANDS:
+        return value.cast(nw.String).fill_null("not known")
+    label = nw.lit("not known")
+    for low, high, name in reversed(_BANDS[column]):
+        inside = (value >= low) if high is None else ((value >= low) & (value < high))
+        label = nw.when(inside).then(nw.lit(name)).otherwise(label)
+    return label
+
+
+@part
+def concentration(month: Month, by: str) -> Result:
+    """Concentration of the overdue amount"""
+    if by not in month.book.columns("accounts"):
+        raise NotAvailable(f"the accounts table has no column {by!r}.")
+    return portfolio.concentration(month.book, by)
+
+
+@part
+def largest(month: Month) -> Result:
+    """The largest overdue accounts."""
+    return portfolio.largest_accounts(month.book, n=10)
+
+
+@part
+def prior_action(month: Month) -> Result:
+    """Action taken in the month on accounts past due."""
+    return actions.coverage_by_stage(month.book, period=(month.start, month.end))
+
+
+@part
+def causes(month: Month) -> Result:
+    """Reasons noted for falling behind."""
+    return actions.reasons(month.book, definition=month.definition, period=month.window)
+
+
+@part
+def new_loans(month: Month) -> Result:
+    """Bad rate of newly granted loans."""
+    return portfolio.new_loan_bad_rate(month.book)
+
+
+__all__ = [
+    "borrowers",
+    "by_bucket",
+    "causes",
+    "concentration",
+    "delinquency",
+    "in_short",
+    "largest",
+    "new_loans",
+    "prior_action",
+    "scorecard",
+    "set_aside",
+    "supplied",
+    "trend",
+]

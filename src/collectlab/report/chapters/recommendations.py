@@ -1,0 +1,154 @@
+"""Chapter 5: what to change, and what can be concluded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import narwhals as nw
+import pandas as pd
+
+from collectlab.book.episodes import load_definitions
+from collectlab.core import engine
+from collectlab.core.errors import FrameError, NotAvailable
+from collectlab.core.params import load_params
+from collectlab.core.results import Result
+from collectlab.measures import portfolio
+from collectlab.policy.recommendations import recommend
+from collectlab.policy.targets import load_targets
+from collectlab.report.chapters import evidence, kpis, trials
+from collectlab.report.chapters.summary import Summary
+from collectlab.report.month import Month
+from collectlab.report.parts import part
+
+
+def _recommended(month: Month) -> Result:
+    try:
+        effects = trials.strategies(month)
+    except (NotAvailable, FrameError):
+        effects = None
+    return recommend(
+        evidence.findings(month),
+        effects=effects,
+        costs=load_params(month.params / "costs.yml").on(month.end),
+        volumes=_volumes(month),
+    )
+
+
+def _volumes(month: Month) -> Mapping[str, float]:
+    """How many of each a month, over the last twelve: what an expected effect is multiplied by."""
+    months = 12
+    episodes = engine.collect(
+        month.recent.select(
+            n=nw.len(), owed=nw.col("amount_at_entry").sum(), cured=(nw.col("outcome") == "cured").sum()
+        )
+    )
+    volumes = {
+        "episodes": float(episodes["n"][0]) / months,
+        "accounts": float(episodes["n"][0]) / months,
+        "cures": float(episodes["cured"][0]) / months,
+    }
+    if pd.notna(episodes["owed"][0]):
+        volumes["amount_overdue"] = float(episodes["owed"][0]) / months
+    if month.book.has("actions") and "connected" in month.book.columns("actions"):
+        first, _ = month.window
+        recent = month.book.table("actions").filter(nw.col("at").cast(nw.Date) >= first)
+        counted = engine.collect(recent.select(n=nw.len(), reached=nw.col("connected").cast(nw.Int64).sum()))
+        volumes["attempts"] = float(counted["n"][0]) / months
+        volumes["contacts"] = float(counted["reached"][0] or 0) / months
+    return volumes
+
+
+@part
+def recommended(month: Month) -> Result:
+    """Recommendations, ranked."""
+    return month.once("recommended", lambda: _recommended(month))
+
+
+@part
+def credit_feedback(month: Month) -> Result:
+    """Bad rate of new loans by origination segment."""
+    have = month.book.columns("accounts")
+    by = next((c for c in ("origination_channel", "product", "region") if c in have), None)
+    if by is None:
+        raise NotAvailable("the accounts table has no product, region or origination channel.")
+    return portfolio.new_loan_bad_rate(month.book, by=by)
+
+
+@part
+def conclusion(month: Month) -> Summary:
+    """What can be concluded."""
+    card, found, advice = kpis.scorecard(month), evidence.findings(month), recommended(month).result
+    status = card.table.groupby("status")["name"].apply(list)
+    sentences = [f"{month.label} is rated “{card.rating}”. {card.reached}"]
+    if "met" in status:
+        sentences.append(f"On target: {', '.join(status['met'])}.")
+    if "missed" in status:
+        sentences.append(f"Off target: {', '.join(status['missed'])}.")
+    if "cannot tell" in status:
+        sentences.append(f"The data cannot decide: {', '.join(status['cannot tell'])}.")
+    sentences.append(
+        f"{len(found)} findings stand on their evidence and carry {len(advice)} recommendations."
+        if len(found)
+        else "No finding stands on its evidence, so nothing is recommended."
+    )
+    if len(advice):
+        sentences.append(f"First: {advice.items[0].what.rstrip('.')}.")
+    return Summary(table=card.table, estimand="", sentences=tuple(sentences))
+
+
+@part
+def questions(month: Month) -> Summary:
+    """Questions this book cannot answer yet."""
+    card = kpis.scorecard(month).table
+    sentences = [
+        f"{row['name']}: the interval straddles the target. A longer period or a larger sample would decide it."
+        for _, row in card[card["status"] == "cannot tell"].iterrows()
+    ]
+    absent = evidence.evidence(month).get("missing_tables")
+    if absent is not None:
+        sentences += [
+            f"A table {row['table']} would allow: {row['switches_off']}." for _, row in absent.iterrows()
+        ]
+    if not month.book.has("assignments"):
+        sentences.append("What the strategy caused cannot be told: no account was assigned to it by chance.")
+    if not sentences:
+        raise NotAvailable("none were left open by this month's figures.")
+    return Summary(table=pd.DataFrame({"question": sentences}), estimand="", sentences=tuple(sentences))
+
+
+@part
+def definitions(month: Month) -> Result:
+    """Cure definitions, and the KPIs as they are counted."""
+    known = load_definitions(month.params / "definitions.yml")
+    chosen = known[month.definition]
+    kpi = kpis.scorecard(month).table[["name", "definition"]]
+    first = pd.DataFrame({"name": [f"Cure ({month.definition})"], "definition": [str(chosen.meaning["en"])]})
+    return Result(
+        table=pd.concat([first, kpi], ignore_index=True),
+        title="Definitions",
+        estimand="Numerators and denominators.",
+    )
+
+
+@part
+def parameters(month: Month) -> Result:
+    """Unit costs in force."""
+    return load_params(month.params / "costs.yml").table(month.end)
+
+
+@part
+def targets(month: Month) -> Result:
+    """Targets in force."""
+    return load_targets(month.params / "targets.yml").table(month.end)
+
+
+@part
+def data(month: Month) -> Result:
+    """The book: what it is, and what it assumes."""
+    about = month.book.about
+    facts = {"book": month.book.name, "as of": str(month.book.as_of), "description": month.book.description}
+    for key in ("currency", "licence", "snapshot_frequency"):
+        if value := getattr(about, key, None):
+            facts[key.replace("_", " ")] = str(value)
+    rows = list(facts.items()) + [("assumption", a) for a in getattr(about, "assumptions", ())]
+    return Result(table=pd.DataFrame(rows, columns=["what", "value"]), title="The book", estimand="")

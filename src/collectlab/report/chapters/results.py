@@ -1,0 +1,182 @@
+"""Chapter 3: what happened, and what it cost."""
+
+from __future__ import annotations
+
+import narwhals as nw
+
+from collectlab.core.errors import NotAvailable
+from collectlab.core.results import Result
+from collectlab.measures import actions, costs, cure, portfolio, survival
+from collectlab.measures import drivers as regression
+from collectlab.measures import recovery as money
+from collectlab.measures import roll_rates as rolls
+from collectlab.report.chapters import trials
+from collectlab.report.chapters.summary import Summary, with_interval
+from collectlab.report.month import Month
+from collectlab.report.parts import part
+
+HORIZONS = (30, 60, 90)
+
+
+def _grouped(month: Month, by: str) -> nw.LazyFrame:
+    """The month's recent episodes, where they have the column asked for."""
+    have = month.recent.collect_schema().names()
+    if by not in have:
+        raise NotAvailable(f"the book says nothing of {by!r}.")
+    return month.recent.filter(~nw.col(by).is_null())
+
+
+@part
+def in_short(month: Month) -> Summary:
+    """Results in a few sentences."""
+    sentences, used = [], None
+    rates = cure.cure_rate(cure.midway(month.recent), horizons=(month.horizon,)).table
+    used = rates
+    sentences.append(
+        f"Of the episodes that began in the twelve months to {month.label}, {with_interval(rates.iloc[0])} "
+        f"were current again within {month.horizon} days."
+    )
+    if month.book.has("payments"):
+        back = money.recovery_rate(
+            month.recent, month.book.table("payments"), horizons=(month.horizon,)
+        ).table
+        sentences.append(
+            f"{with_interval(back.iloc[0])} of the amount overdue at entry was paid within {month.horizon} days."
+        )
+    again = cure.redefault(month.episodes, horizons=(180,)).table
+    sentences.append(
+        f"Of those who cured, {with_interval(again.iloc[0])} were past due again within 180 days."
+    )
+    return Summary(table=used, estimand="", sentences=tuple(sentences))
+
+
+@part
+def recovery(month: Month) -> Result:
+    """Share of the overdue amount recovered by day."""
+    return money.recovery_curve(month.recent, month.book.table("payments"))
+
+
+@part
+def recovered_by_horizon(month: Month) -> Result:
+    """Recovered within 30, 60 and 90 days, by product."""
+    by = "product" if "product" in month.book.columns("accounts") else None
+    return money.recovery_rate(month.recent, month.book.table("payments"), horizons=HORIZONS, by=by)
+
+
+@part
+def recovery_period(month: Month) -> Result:
+    """Recovery period."""
+    return money.recovery_period(month.recent, month.book.table("payments"))
+
+
+@part
+def outcomes(month: Month) -> Result:
+    """How episodes end: cured, charged off, settled, sold."""
+    return survival.cumulative_incidence(
+        month.recent, duration="exit_day", outcome="outcome", entry="entry_day"
+    )
+
+
+@part
+def cure_by_bucket(month: Month) -> Result:
+    """Cure within 30, 60 and 90 days of reaching a bucket."""
+    return cure.cure_rate(cure.midway(month.bucket_entries), horizons=HORIZONS, by="bucket")
+
+
+@part
+def definitions(month: Month) -> Result:
+    """Cure under each definition, with re-default."""
+    return cure.definitions_compared(month.book, horizon=month.horizon)
+
+
+@part
+def roll_rates(month: Month) -> Result:
+    """Roll rates between consecutive months."""
+    return rolls.roll_rates(month.book.table("snapshots"), period=month.window)
+
+
+@part
+def cure_by(month: Month, by: str) -> Result:
+    """Cure rates compared"""
+    return cure.cure_rate(cure.midway(_grouped(month, by)), horizons=HORIZONS, by=by)
+
+
+@part
+def recovery_by(month: Month, by: str) -> Result:
+    """Recovery rates compared"""
+    return money.recovery_rate(_grouped(month, by), month.book.table("payments"), horizons=HORIZONS, by=by)
+
+
+@part
+def teams(month: Month) -> Result:
+    """Teams, given the same mix of accounts."""
+    return actions.team_comparison(
+        month.book, horizon=month.horizon, definition=month.definition, period=month.window
+    )
+
+
+@part
+def curves_by_strategy(month: Month) -> Result:
+    """Log-rank test of cure between strategies."""
+    return survival.log_rank(
+        _grouped(month, "strategy"),
+        duration="exit_day",
+        outcome="outcome",
+        event=("cured",),
+        by="strategy",
+        entry="entry_day",
+    )
+
+
+@part
+def experiment(month: Month) -> Result:
+    """What the randomised part of the book shows."""
+    return trials.strategies(month)
+
+
+@part
+def selection(month: Month) -> Result:
+    """Whether the arms differ in who falls past due."""
+    return trials.selection(month)
+
+
+@part
+def cost_by_channel(month: Month) -> Result:
+    """Cost by channel, and what followed."""
+    return costs.cost_benefit(
+        month.recent,
+        month.book.table("payments"),
+        month.book.table("actions"),
+        by="channel",
+        horizon=month.horizon,
+    )
+
+
+@part
+def cost_by_strategy(month: Month) -> Result:
+    """Cost and net recovery by strategy."""
+    return costs.cost_benefit(
+        _grouped(month, "strategy"),
+        month.book.table("payments"),
+        month.book.table("actions"),
+        by="strategy",
+        horizon=month.horizon,
+    )
+
+
+@part
+def satisfaction(month: Month) -> Result:
+    """Satisfaction, month by month."""
+    return actions.satisfaction(month.book, by="month", period=month.window)
+
+
+@part
+def drivers(month: Month) -> Result:
+    """What goes with cure."""
+    return regression.cure_regression(month.episodes, horizon=month.horizon)
+
+
+@part
+def trend(month: Month) -> Result:
+    """The delinquency rate over time."""
+    return portfolio.delinquency_trend(month.book.table("snapshots"))

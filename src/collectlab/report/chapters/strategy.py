@@ -1,0 +1,123 @@
+"""Chapter 2: what was planned, and what was done."""
+
+from __future__ import annotations
+
+import narwhals as nw
+import pandas as pd
+
+from collectlab.core import engine
+from collectlab.core.errors import NotAvailable
+from collectlab.core.results import Result
+from collectlab.core.tables import format_value
+from collectlab.measures import actions
+from collectlab.policy.strategy import load_strategy
+from collectlab.report.chapters.summary import Summary
+from collectlab.report.month import Month
+from collectlab.report.parts import part
+
+
+@part
+def in_short(month: Month) -> Summary:
+    """What was done in the month, in a few sentences."""
+    table = actions.channels(month.book, period=(month.start, month.end)).table
+    total, cost = table["actions"].sum(), table["cost"].sum()
+    busiest = table.sort_values("actions", ascending=False).iloc[0]
+    dearest = table.sort_values("cost", ascending=False).iloc[0]
+    sentences = [
+        f"{total:,.0f} actions were recorded in {month.label}, most of them by {busiest['channel']} "
+        f"({format_value(busiest['actions'] / total, 'share')}).",
+    ]
+    if cost > 0:
+        sentences.append(
+            f"They cost {format_value(cost, 'money')}; the largest part went to {dearest['channel']} "
+            f"({format_value(dearest['cost'] / cost, 'share')})."
+        )
+    return Summary(table=table, estimand="", sentences=tuple(sentences))
+
+
+@part
+def in_force(month: Month) -> Result:
+    """The staged strategy in force."""
+    return load_strategy(month.params / "strategy.yml").on(month.end).table()
+
+
+@part
+def assignment(month: Month) -> Result:
+    """Accounts by strategy, and how they came to it."""
+    given = month.book.table("assignments")
+    if "randomised" not in month.book.columns("assignments"):
+        given = given.with_columns(randomised=nw.lit(None).cast(nw.Boolean))
+    counts = engine.collect(
+        given.group_by("strategy", "randomised").agg(
+            accounts=nw.col("account_id").n_unique(),
+            first=nw.col("assigned_on").min(),
+            last=nw.col("assigned_on").max(),
+        )
+    )
+    counts["assigned"] = (
+        counts["randomised"].map({True: "by chance", False: "by choice"}).fillna("not recorded")
+    )
+    table = counts[["strategy", "assigned", "accounts", "first", "last"]]
+    table = table.sort_values(["strategy", "assigned"]).rename(columns={"first": "from", "last": "until"})
+    return Result(
+        table=table,
+        title="Accounts by strategy",
+        estimand="Accounts ever put under each strategy, by how they came to it.",
+    )
+
+
+@part
+def timeline(month: Month) -> Result:
+    """Actions by month and channel."""
+    return actions.timeline(month.book)
+
+
+@part
+def channels(month: Month) -> Result:
+    """Channels in the month: how many, to whom, with what answer."""
+    return actions.channels(month.book, period=(month.start, month.end))
+
+
+@part
+def coverage(month: Month) -> Result:
+    """Coverage and intensity by stage."""
+    return actions.coverage_by_stage(month.book, period=(month.start, month.end))
+
+
+@part
+def first_contact(month: Month) -> Result:
+    """Time from the first day past due to the first contact."""
+    return actions.time_to_first_contact(month.book, definition=month.definition, period=month.window)
+
+
+@part
+def hardship(month: Month) -> Result:
+    """Arrangements: how many, kept or broken."""
+    return actions.arrangements(month.book, period=month.window)
+
+
+@part
+def hardship_handled(month: Month) -> Result:
+    """Accounts with a hardship reason: with and without an arrangement."""
+    reasons = month.book.table("reasons")
+    kept = month.book.table("arrangements").select("account_id").unique().with_columns(has=nw.lit(1))
+    hard = (
+        reasons.filter(nw.col("reason").is_in(["income_loss", "illness"]))
+        .select("account_id", "reason")
+        .unique()
+    )
+    counts = engine.collect(
+        hard.join(kept, on="account_id", how="left")
+        .group_by("reason")
+        .agg(accounts=nw.len(), with_arrangement=nw.col("has").sum())
+    )
+    if counts.empty:
+        raise NotAvailable("no reason of hardship was noted.")
+    counts["with_arrangement"] = pd.to_numeric(counts["with_arrangement"]).fillna(0).astype(int)
+    counts["share"] = counts["with_arrangement"] / counts["accounts"]
+    return Result(
+        table=counts.sort_values("reason"),
+        title="Hardship, and what was arranged",
+        estimand="Accounts with a noted hardship reason, and how many of them ever had an arrangement.",
+        formats={"with_arrangement": "count"},
+    )
