@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from collectlab.core.engine import collect, scan
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.measures.costs import cost_benefit
+from collectlab.measures.costs import cost_benefit, with_strategy
 from collectlab.measures.costs_touch import last_touch
 
 DAY0 = pd.Timestamp("2026-01-01")
@@ -168,3 +168,21 @@ def test_the_table_reads_across_and_the_chart_is_drawn():
     ]  # fmt: skip
     assert shown["Net per episode"].iloc[0].startswith("38.00 (")
     assert [t.get_text() for t in result.plot().get_yticklabels()] == ["x", "y"]
+
+
+def test_the_strategy_is_the_one_in_force_on_day_0():
+    frame = spells(
+        ("a", 10, 30, "cured", 1),
+        ("a", 100, 30, "cured", 1),
+        ("b", 10, 30, "cured", 1),
+        ("c", 10, 30, "cured", 1),
+    )
+    assigned = pd.DataFrame(
+        [("a", 0, "s1"), ("a", 11, "s2"), ("b", 15, "s3"), ("b", 20, "s4"), ("c", 41, "late")],
+        columns=["account_id", "day", "strategy"],
+    )
+    assigned["assigned_on"] = DAY0 + pd.to_timedelta(assigned["day"], unit="D")
+    for wrap in (scan, lambda f: scan(pl.from_pandas(f).lazy())):
+        found = collect(with_strategy(wrap(frame.assign(strategy="x")), wrap(assigned)))
+        found = found.sort_values(["account_id", "started_on"])["strategy"]
+        assert found.where(found.notna(), None).tolist() == ["s1", "s2", "s3", None]

@@ -17,7 +17,7 @@ from collectlab.core.jackknife import GROUPS, jackknife, with_replicates
 from collectlab.core.plots import PALETTE, new_axes
 from collectlab.measures._counting import as_list
 from collectlab.measures.charts import legend, reach, titled, unit_axis
-from collectlab.measures.costs_touch import contact_made, last_touch, with_cost
+from collectlab.measures.costs_touch import contact_made, last_touch, with_cost, with_strategy
 from collectlab.measures.flows import (
     UNIT,
     as_money,
@@ -31,6 +31,8 @@ from collectlab.measures.flows import (
     whole_sum,
 )
 from collectlab.measures.ratios import Measures, group_labels
+
+__all__ = ["CostBenefit", "cost_benefit", "with_strategy"]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

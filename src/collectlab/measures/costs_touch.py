@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import narwhals as nw
 
 from collectlab.core import engine
 from collectlab.core.errors import FrameError, first_few
-from collectlab.measures.flows import UNIT, fixed, whole_sum
+from collectlab.measures.flows import UNIT, day_number, fixed, same_engine, whole_sum
 
 _NOT_REACHED = ("no_answer", "wrong_number")
 
@@ -105,3 +106,37 @@ def with_cost(
         if missing
     ]
     return costed.with_columns(__cost=nw.col("__cost").fill_null(0)), notes
+
+
+def with_strategy(episodes: Any, assignments: Any) -> nw.LazyFrame:
+    """Episodes with the column ``strategy``: the one the account was under on day 0.
+
+    That is the last assignment on or before day 0; without one, the first within the episode; else missing.
+    Of several on a day the last by name counts. Columns of ``episodes`` stay; a column ``strategy`` is
+    replaced.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> episodes = pd.DataFrame({"account_id": ["a"], "started_on": pd.to_datetime(["2026-03-01"]), "exit_day": [30]})
+    >>> assigned = pd.DataFrame({"account_id": ["a", "a"], "strategy": ["old", "new"],
+    ...                          "assigned_on": pd.to_datetime(["2025-01-01", "2026-03-01"])})
+    >>> with_strategy(episodes, assigned).collect("pandas")["strategy"].to_list()
+    ['new']
+    """
+    frame, given = same_engine(engine.scan(episodes), engine.scan(assignments))
+    engine.require(frame, "account_id", "started_on", "exit_day")
+    engine.require(given, "account_id", "assigned_on", "strategy")
+    if "strategy" in frame.collect_schema().names():
+        frame = frame.drop("strategy")
+    given = given.select("account_id", "strategy", __on=day_number("assigned_on"))
+    day = nw.col("__on") - nw.col("__start")
+    found = (
+        frame.select("account_id", "started_on", "exit_day", __start=day_number("started_on"))
+        .join(given, on="account_id", how="inner")
+        .filter(day <= nw.col("exit_day"))
+        .with_columns(__rank=nw.when(day <= 0).then(day).otherwise(-(day + 10_000_000)))
+        .unique(subset=["account_id", "started_on"], keep="last", order_by=["__rank", "strategy"])
+        .select("account_id", "started_on", "strategy")
+    )
+    return frame.join(found, on=["account_id", "started_on"], how="left")
