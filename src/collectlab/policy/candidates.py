@@ -213,7 +213,7 @@ def error_towards(
     The largest of: the standard error given; the half of the interval that faces the comparison, over z
     (intervals need not be symmetric); and, for a share, the standard error it would have if the comparison
     were true, with the same design effect – so that a small group with no event is not taken for certain.
-    NaN where none of the first two is known and the share's own cannot be had.
+    NaN where none of them is known.
     """
     side = (estimate - low if comparison < estimate else high - estimate) / z
     known = [v for v in (std_error, side) if math.isfinite(v) and v >= 0]
@@ -222,8 +222,6 @@ def error_towards(
         seen, null = estimate * (1 - estimate) / n, _variance(comparison, n)
         design = (error * error / seen) if seen > 0 and error > 0 else 1.0
         floor = math.sqrt(null * max(design, 1.0)) if math.isfinite(null) else math.nan
-        if not known and not math.isfinite(floor):
-            return math.nan
         error = max((v for v in (error, floor) if math.isfinite(v)), default=math.nan)
     return error
 

@@ -59,7 +59,10 @@ def outlying_group(name: str, table: pd.DataFrame, context: Context) -> Iterator
     measure = MEASURES[name.partition("_by_")[0]]
     for label, row in _rows(name, table, context):
         rest = row["others"]
-        if math.isnan(rest) or row["n"] < row["smallest"]:
+        if row["n"] < row["smallest"] or math.isnan(row["estimate"]):
+            continue
+        if math.isnan(rest) or math.isnan(row["std_error"]):
+            context.unjudged.extend([f"{name}: {label}"] if len(table) > 1 else [])
             continue
         yield from _compared(name, label, row, rest, row["others_error"], "the others", measure, context)
 
@@ -90,6 +93,11 @@ def _rows(name: str, table: pd.DataFrame, context: Context) -> list[tuple[str, d
     value, low, high = (numbers(table, c) for c in ("estimate", "conf_low", "conf_high"))
     error = numbers(table, "std_error")
     error = np.where(np.isfinite(error), error, (high - low) / (2 * context.z))
+    default = context.units.get(name) or MEASURES[name.partition("_by_")[0]].unit
+    units = [u if isinstance(u, str) and u else default for u in table.get("unit", [default] * len(table))]
+    # A bare share is taken for a binomial one.
+    bare = np.isnan(error) & (np.array(units) == "share") & (value >= 0) & (value <= 1) & (n > 0)
+    error[bare] = np.sqrt(value[bare] * (1 - value[bare]) / n[bare])
     weight = numbers(table, "weight") if "weight" in table.columns else n
     smallest = context.limit("minimum_group")
     out = []
@@ -102,10 +110,7 @@ def _rows(name: str, table: pd.DataFrame, context: Context) -> list[tuple[str, d
         row = {"estimate": value[i], "std_error": error[i], "conf_low": low[i], "conf_high": high[i]}
         row |= {"n": n[i], "n_all": n.sum(), "others": others, "others_error": spread}
         row["smallest"] = 0.0 if math.isnan(smallest) else smallest
-        unit = table["unit"].iloc[i] if "unit" in table.columns else ""
-        out.append(
-            (label, {k: float(v) for k, v in row.items()} | {"unit": unit if isinstance(unit, str) else ""})
-        )
+        out.append((label, {k: float(v) for k, v in row.items()} | {"unit": units[i]}))
     return out
 
 
@@ -120,7 +125,7 @@ def _compared(
     context: Context,
 ) -> Iterator[Candidate]:
     estimate, low, high, n = (row[k] for k in ("estimate", "conf_low", "conf_high", "n"))
-    unit = row["unit"] or context.units.get(name) or measure.unit
+    unit = row["unit"]
     if math.isnan(estimate):
         return
     gap = estimate - comparison
