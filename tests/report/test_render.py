@@ -130,7 +130,7 @@ def test_the_svg_of_a_part_takes_the_place_of_its_png(page):
 
 def test_every_table_has_a_box_to_scroll_in(page):
     assert page.count("<table") == 3
-    assert page.count('<div class="scroll" tabindex="0"><table') == 2
+    assert page.count('<div class="scroll short" tabindex="0"><table') == 2
     assert page.count('<div class="scroll wide" tabindex="0"><table') == 1
 
 
@@ -163,6 +163,24 @@ def test_hostile_html_is_disarmed(hostile, how):
 
 def test_entities_are_not_escaped_twice():
     assert render.markdown("a &lt;b&gt; & c") == "<p>a &lt;b&gt; &amp; c</p>"
+
+
+def test_a_number_and_its_unit_stay_together():
+    assert render.sanitise("<p>≥ 80.0 %</p>") == "<p>≥\xa080.0\xa0%</p>"
+    assert render.markdown("2 of 3 (66.7 %, +1.0 pp)") == "<p>2 of 3 (66.7\xa0%, +1.0\xa0pp)</p>"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("<Axes: x>", ""), ("Month(book=<Book>,\n  label='x')", ""), ("42", "<pre>42</pre>")]
+)
+def test_reprs_of_objects_have_no_place_in_a_report(tmp_path, text, shown):
+    from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+    cell = new_code_cell("this", outputs=[new_output("execute_result", data={"text/plain": text})])
+    made = render.chapter(new_notebook(cells=[cell]), 1, tmp_path)
+    assert [part for part in made.body if "output" in part] == (
+        [f'<div class="output">{shown}</div>'] if shown else []
+    )
 
 
 def test_inline_svg_keeps_to_itself():

@@ -205,7 +205,7 @@ def _output(output: Any, folder: Path, made: Chapter) -> str:
     if "text/markdown" in data:
         return _scroll_tables(_number_headings(markdown(data["text/markdown"]), made))
     text = data.get("text/plain", "").strip()
-    if not text or re.fullmatch(r"<[^\n]*>", text):
+    if not text or re.fullmatch(r"<[^\n]*>|[A-Za-z_]\w*\(.*\)", text, flags=re.DOTALL):
         return ""
     return f"<pre>{html.escape(text, quote=False)}</pre>"
 
@@ -223,8 +223,12 @@ def markdown(source: str) -> str:
 
 
 def sanitise(text: str) -> str:
-    """HTML with everything but :data:`TAGS` turned into text, and nothing that reaches outside the page."""
-    return _sanitiser().sanitize_html_tags(text).strip()
+    """HTML with everything but :data:`TAGS` turned into text, and nothing that reaches outside the page.
+
+    A number keeps its unit and its sign of comparison on the same line.
+    """
+    safe = _sanitiser().sanitize_html_tags(text).strip()
+    return re.sub(r"(?<=\d) (?=%|pp\b)|(?<=[≥≤]) (?=[−\d])", "\N{NO-BREAK SPACE}", safe)
 
 
 @cache
@@ -266,7 +270,8 @@ def _scroll_tables(text: str) -> str:
 
     def boxed(match: re.Match[str]) -> str:
         columns = len(re.findall(r"<t[hd][ >]", match[0].split("</tr>")[0]))
-        return f'<div class="scroll{" wide" if columns > 9 else ""}" tabindex="0">{match[0]}</div>'
+        size = " wide" * (columns > 9) + " short" * (match[0].count("<tr") <= 16)
+        return f'<div class="scroll{size}" tabindex="0">{match[0]}</div>'
 
     return re.sub(r"<table[ >].*?</table>", boxed, text, flags=re.DOTALL)
 
