@@ -295,6 +295,26 @@ def test_without_an_interval_nothing_is_judged_and_that_is_said():
     )
 
 
+def test_groups_that_do_other_work_are_compared_only_among_their_like():
+    # Messages draw few complaints, calls many: no call team is worse than the other call team.
+    table = shares("team", [("messages", 9000, 0.001), ("X", 900, 0.02), ("Y", 900, 0.02)])
+    assert [f.row for f in found_in(complaints_by_team=table)] == ["X", "Y"]
+    like = table.assign(among=["sms", "call", "call"])
+    assert len(found_in(complaints_by_team=like)) == 0
+    like.loc[2, ["estimate", "std_error", "conf_low", "conf_high"]] = [0.09, 0.0095, 0.071, 0.109]
+    (finding,) = found_in(complaints_by_team=like.assign(unit="share"))
+    assert "Team Y:" in finding.statement and "that of the others (call) is 2.0 %" in finding.statement
+
+
+@pytest.mark.parametrize(
+    ("label", "subject"), [("C", "team C"), ("Call team 3", "Call team 3"), ("Agency 2", "Agency 2")]
+)
+def test_a_label_that_says_what_it_is_stands_alone(label, subject):
+    (finding,) = found_in(cure_by_team=TEAMS.replace("C", label))
+    assert finding.subject == subject
+    assert finding.statement.startswith(f"{subject[0].upper()}{subject[1:]}: the cure rate")
+
+
 def test_labels_are_escaped_and_missing_groups_named():
     table = shares("team", [("A", 900, 0.6), ("<script>", 900, 0.3), (None, 900, 0.3)])
     found = found_in(cure_by_team=pd.concat([table, shares("team", [("B", 900, 0.6)])]))

@@ -130,6 +130,19 @@ def test_the_volume_of_a_group_itself_comes_before_its_part_of_the_total():
     assert advice.estimate == pytest.approx(10)
 
 
+def test_where_only_the_months_are_known_the_observations_make_the_volume():
+    (advice,) = recommend(found_in(cure_by_team=LAGGING), volumes={"months": 12})
+    assert advice.estimate == pytest.approx(0.20 * 900 / 12)
+    (total,) = recommend(found_in(cure_by_team=LAGGING), volumes={"months": 12, "episodes": 900})
+    assert total.estimate == pytest.approx(60)
+
+
+def test_a_test_that_would_take_years_is_not_just_waited_for():
+    (advice,) = recommend(found_in(experiment=NOISE), volumes={"accounts": 20})
+    assert advice.what.startswith("Enlarge the test of letter")
+    assert "some 233 months" in advice.effect  # 2,322 more accounts, 10 a month in the arm
+
+
 def test_cost_is_unit_cost_times_volume_where_both_are_known():
     stages = shares("stage", [("early", 900, 0.02), ("late", 100, 0.50)])
     found = found_in(uncovered_by_stage=stages)

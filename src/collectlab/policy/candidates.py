@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
-from collectlab.core.tables import format_value
-from collectlab.policy.targets import Goal
+from collectlab.policy.targets import Goal, say
 
 AREAS = ("strategy", "technology", "training", "credit_approval", "process", "legal")
 
@@ -183,6 +182,13 @@ def need(name: str, table: pd.DataFrame, *columns: str) -> None:
         )
 
 
+def label_of(value: object) -> str:
+    """A group's name as text; a missing one is ``(none)``."""
+    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NaT or value is pd.NA:
+        return "(none)"
+    return str(value)
+
+
 def counts(name: str, table: pd.DataFrame) -> np.ndarray:
     """Observations behind each row: the first column of :data:`COUNTED` that is there."""
     for column in COUNTED:
@@ -241,7 +247,7 @@ def size_of(gap: float, comparison: float, scale: float | None = None) -> float:
 
 def with_interval(estimate: float, low: float, high: float, unit: str) -> str:
     """``41.2 % (38.9 % to 43.5 %)``."""
-    text = format_value(estimate, unit)
+    text = say(estimate, unit)
     if math.isnan(low) or math.isnan(high):
         return text
-    return f"{text} ({format_value(low, unit)} to {format_value(high, unit)})"
+    return f"{text} ({say(low, unit)} to {say(high, unit)})"

@@ -14,6 +14,9 @@ from collectlab.policy.remedies import GAINS, Remedy
 
 NOT_KNOWN = "not known from this book"
 
+#: Months beyond which waiting for a test is no plan.
+PATIENCE = 24
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -33,9 +36,15 @@ class Expected:
 
 
 def volume_of(f: Finding, of: str, volumes: Mapping[str, float]) -> float:
-    """The month's volume of a finding's group: its own, or its part of the total by observations. NaN: unknown."""
+    """The month's volume of a finding's group; NaN: unknown.
+
+    Its own, where given; else its part of the total, by observations; else, where only the number of months is
+    given, the observations behind it a month.
+    """
     if f.key in volumes:
         return volumes[f.key]
+    if volumes.get("months", 0) > 0 and f.kind != "randomised" and of not in volumes:
+        return f.n / volumes["months"]
     if of not in volumes:
         return math.nan
     if not f.group or f.kind == "randomised":
@@ -63,7 +72,7 @@ def effect_of(group: list[Finding], volumes: Mapping[str, float]) -> Expected:
     reach = [max(abs(f.gap_low), abs(f.gap_high)) if not math.isnan(f.gap_low) else abs(f.gap) for f in group]
     high = sum(r * v for r, v in zip(reach, known)) / per
     unit = f"{gain} per 100 {_plural(of)}" if per_100 else f"{gain} a month"
-    kind = "ratio" if high < 10 else "count"
+    kind = kind_of(high)
     number, top = format_value(estimate, kind), format_value(high, kind)
     words = f"{number} {unit} if the whole gap could be closed (0 to {top}); not a causal estimate"
     return Expected(estimate, 0.0, high, unit, words)
@@ -79,11 +88,16 @@ def _randomised(f: Finding, volumes: Mapping[str, float]) -> Expected:
     outcome = outcome_words(f.measure)
     counted = f"accounts {outcome}" if f.unit == "points" else outcome
     unit = f"{counted} {'per 100 accounts' if per_100 else 'a month'}"
-    kind = "ratio" if max(abs(low), abs(high)) < 10 else "count"
+    kind = kind_of(max(abs(low), abs(high)))
     number, ends = _signed(estimate, kind), f"{_signed(low, kind)} to {_signed(high, kind)}"
     by = "" if per_100 else f" × {format_value(volume, 'count')} accounts a month"
     words = f"{number} {unit} ({ends}; interval widened for the number of things compared): the randomised difference{by}"
     return Expected(estimate, low, high, unit, words)
+
+
+def kind_of(largest: float) -> str:
+    """Whole numbers, unless they are small."""
+    return "ratio" if largest < 1 else "days" if largest < 10 else "count"
 
 
 def _signed(value: float, kind: str) -> str:
@@ -131,13 +145,16 @@ def _affected(f: Finding) -> float:
     return 1 - f.estimate if f.measure == "contactability" else abs(f.estimate)
 
 
-def until(group: list[Finding], volumes: Mapping[str, float], limits: Mapping[str, float]) -> str:
+def until(
+    group: list[Finding], volumes: Mapping[str, float], limits: Mapping[str, float]
+) -> tuple[str, bool]:
     """How much longer an undecided test must run: until its interval is narrower than the smallest effect.
 
     The half-width falls with the square root of the accounts: n × (half-width / smallest effect)².
+    Also whether any arm would take longer than :data:`PATIENCE` months.
     """
     smallest = limits.get("smallest_effect", math.nan)
-    said = []
+    said, too_long = [], False
     for f in group:
         half = (f.gap_high - f.gap_low) / 2
         if f.unit != "points" or math.isnan(smallest) or math.isnan(half):
@@ -152,10 +169,10 @@ def until(group: list[Finding], volumes: Mapping[str, float], limits: Mapping[st
             f.key, volumes["accounts"] * f.n / f.n_all if "accounts" in volumes and f.n_all else 0.0
         )
         if monthly > 0:
-            text += f", some {math.ceil((wanted - f.n) / monthly):,} months at the present pace"
+            months = math.ceil((wanted - f.n) / monthly)
+            text += f", some {months:,} months at the present pace"
+            too_long = too_long or months > PATIENCE
         said.append(text)
-    return (
-        "; ".join(said)
-        if said
-        else "Keep it running until the interval excludes no difference, or is too narrow to matter"
-    )
+    if not said:
+        said = ["Keep it running until the interval excludes no difference, or is too narrow to matter"]
+    return "; ".join(said), too_long

@@ -75,4 +75,4 @@ AREA_OF_GROUP = {
 
 #: Groups that may face harder cases than others.
 MIXED = ("team", "agent", "collector", "agency", "branch", "channel", "strategy")
-CASE_MIX = "Compared as they are: harder cases would look the same."
+CASE_MIX = "Compared as they are: harder cases, or another kind of work, would look the same."

@@ -8,7 +8,9 @@ name                                      columns wanted (others are ignored)
 ``scorecard``                             as :class:`~collectlab.policy.scorecard.Scorecard`'s table
 ``<measure>_by_<group>``                  ``<group>`` (else the first column), ``n``, ``estimate`` and
                                           ``std_error`` or ``conf_low, conf_high``; optional ``weight`` (what
-                                          the others are averaged by; default n). One row per group.
+                                          the others are averaged by; default n) and
+                                          ``among`` (compare only within, such as the channel a team works by).
+                                          One row per group.
 ``<measure>``                             the same without a group: one row, compared with the limit
 ``concentration_by_<group>``              ``<group>``, ``n``, ``share_of_overdue``, ``share_of_base``; optional
                                           the interval of ``estimate``, their ratio
@@ -33,19 +35,20 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
-from collectlab.core.tables import format_value, humanise
 from collectlab.policy.candidates import (
     Candidate,
     Context,
     Finding,
     counts,
     error_towards,
+    label_of,
     need,
     numbers,
     size_of,
     with_interval,
 )
 from collectlab.policy.finding_measures import AREA_OF_GROUP, CASE_MIX, MEASURES, MIXED, Measure
+from collectlab.policy.targets import say
 
 
 def group_of(name: str, table: pd.DataFrame) -> str:
@@ -83,7 +86,7 @@ def _rows(name: str, table: pd.DataFrame, context: Context) -> list[tuple[str, d
     need(name, table, "estimate")
     grouped = "_by_" in name
     n = counts(name, table)
-    labels = table[group_of(name, table)].map(_label).tolist() if grouped else [""] * len(table)
+    labels = table[group_of(name, table)].map(label_of).tolist() if grouped else [""] * len(table)
     twice = sorted({x for x in labels if labels.count(x) > 1})
     if twice:
         wanted = "one row per group" if grouped else "one row"
@@ -100,9 +103,10 @@ def _rows(name: str, table: pd.DataFrame, context: Context) -> list[tuple[str, d
     error[bare] = np.sqrt(value[bare] * (1 - value[bare]) / n[bare])
     weight = numbers(table, "weight") if "weight" in table.columns else n
     smallest = context.limit("minimum_group")
+    among = table["among"].map(label_of).to_numpy() if "among" in table.columns else np.full(len(table), "")
     out = []
     for i, label in enumerate(labels):
-        rest = np.isfinite(value) & np.isfinite(error) & (weight > 0)
+        rest = np.isfinite(value) & np.isfinite(error) & (weight > 0) & (among == among[i])
         rest[i] = False
         total = weight[rest].sum()
         others = float((weight * value)[rest].sum() / total) if total > 0 else math.nan
@@ -110,7 +114,7 @@ def _rows(name: str, table: pd.DataFrame, context: Context) -> list[tuple[str, d
         row = {"estimate": value[i], "std_error": error[i], "conf_low": low[i], "conf_high": high[i]}
         row |= {"n": n[i], "n_all": n.sum(), "others": others, "others_error": spread}
         row["smallest"] = 0.0 if math.isnan(smallest) else smallest
-        out.append((label, {k: float(v) for k, v in row.items()} | {"unit": units[i]}))
+        out.append((label, {k: float(v) for k, v in row.items()} | {"unit": units[i], "among": among[i]}))
     return out
 
 
@@ -125,7 +129,7 @@ def _compared(
     context: Context,
 ) -> Iterator[Candidate]:
     estimate, low, high, n = (row[k] for k in ("estimate", "conf_low", "conf_high", "n"))
-    unit = row["unit"]
+    unit, among = row["unit"], row["among"]
     if math.isnan(estimate):
         return
     gap = estimate - comparison
@@ -142,11 +146,12 @@ def _compared(
     small = context.limit("material_gap")
     material = comparison_of == "the limit" or not abs(gap) < abs(comparison) * small
     group = group_of(name, context.evidence[name]) if "_by_" in name else ""
-    subject = f"{humanise(group)} {label}: the {measure.noun}" if label else f"The {measure.noun}"
+    about = subject_of(group, label) if label else "all accounts concerned"
+    subject = f"{about[:1].upper()}{about[1:]}: the {measure.noun}" if label else f"The {measure.noun}"
     against = (
-        f"that of the others is {format_value(comparison, unit)}"
+        f"that of the others{f' ({among})' if among else ''} is {say(comparison, unit)}"
         if comparison_of == "the others"
-        else f"the limit is {format_value(comparison, unit)}"
+        else f"the limit is {say(comparison, unit)}"
     )
     number = with_interval(estimate, low, high, unit)
     yield Candidate(
@@ -160,7 +165,7 @@ def _compared(
             row=label or "all",
             kind="breach" if measure.breach else "observed",
             group=group,
-            subject=f"{group.replace('_', ' ')} {label}" if label else "all accounts concerned",
+            subject=about,
             estimate=estimate,
             conf_low=low,
             conf_high=high,
@@ -212,7 +217,7 @@ def kpi_missed(name: str, table: pd.DataFrame, context: Context) -> Iterator[Can
                 rule="kpi_missed",
                 measure=row.kpi,
                 area="strategy" if row.kpi != "new_loan_bad_rate" else "credit_approval",
-                statement=f"{row.name} is {text}; the target is {noun} {format_value(row.target, row.unit)}{beyond}.",
+                statement=f"{row.name} is {text}; the target is {noun} {say(row.target, row.unit)}{beyond}.",
                 table=name,
                 row=row.kpi,
                 subject=row.name,
@@ -242,7 +247,7 @@ def concentrated(name: str, table: pd.DataFrame, context: Context) -> Iterator[C
     limit = context.limit("concentration_ratio")
     overdue, balance = numbers(table, "share_of_overdue"), numbers(table, "share_of_base")
     low, high, error = (numbers(table, c) for c in ("conf_low", "conf_high", "std_error"))
-    for i, label in enumerate(table[group].map(_label)):
+    for i, label in enumerate(table[group].map(label_of)):
         if (
             not balance[i] > 0
             or math.isnan(overdue[i])
@@ -251,6 +256,8 @@ def concentrated(name: str, table: pd.DataFrame, context: Context) -> Iterator[C
         ):
             continue
         ratio = overdue[i] / balance[i]
+        about = subject_of(group, label)
+        about = about[:1].upper() + about[1:]
         seen = error_towards(ratio, error[i], low[i], high[i], limit, 0, "ratio", context.z)
         yield Candidate(
             Finding(
@@ -259,15 +266,15 @@ def concentrated(name: str, table: pd.DataFrame, context: Context) -> Iterator[C
                 measure="concentration",
                 area=AREA_OF_GROUP.get(group, "strategy") if group == "product" else "strategy",
                 statement=(
-                    f"{humanise(group)} {label} holds {format_value(overdue[i], 'share')} of the overdue amount and "
-                    f"{format_value(balance[i], 'share')} of the book, {with_interval(ratio, low[i], high[i], 'ratio')} "
-                    f"times its share; the limit is {format_value(limit, 'ratio')}."
+                    f"{about} holds {say(overdue[i], 'share')} of the overdue amount and "
+                    f"{say(balance[i], 'share')} of the book, {with_interval(ratio, low[i], high[i], 'ratio')} "
+                    f"times its share; the limit is {say(limit, 'ratio')}."
                 ),
                 table=name,
                 row=label,
                 kind="fact" if math.isnan(seen) else "observed",
                 group=group,
-                subject=f"{group.replace('_', ' ')} {label}",
+                subject=subject_of(group, label),
                 estimate=ratio,
                 conf_low=low[i],
                 conf_high=high[i],
@@ -328,7 +335,7 @@ def roll_worse(name: str, table: pd.DataFrame, context: Context) -> Iterator[Can
                 statement=(
                     f"From {_words(source)} to {_words(target)} within a month rolled "
                     f"{with_interval(value[i], low, high, 'share')}; in the period before it was "
-                    f"{format_value(was[i], 'share')}."
+                    f"{say(was[i], 'share')}."
                 ),
                 table=name,
                 row=f"{source} → {target}",
@@ -360,64 +367,12 @@ def _depth(bucket: object) -> float:
     return float(number[1]) if number else 0.0 if text.lower() in ("current", "not past due") else -1.0
 
 
+def subject_of(group: str, label: str) -> str:
+    """``product card``; a label that says what it is, such as ``Call team 3``, stands alone."""
+    says = any(word in label.lower() for word in (group.lower(), *AREA_OF_GROUP))
+    return label if says else f"{group.replace('_', ' ')} {label}"
+
+
 def _words(bucket: object) -> str:
     text = str(bucket).replace("_", " ")
     return f"{text} days" if text[:1].isdigit() and "day" not in text else text
-
-
-def quarantined(name: str, table: pd.DataFrame, context: Context) -> Iterator[Candidate]:
-    """Tables of which too many rows were set aside."""
-    need(name, table, "table", "rows_in", "quarantined")
-    rows, aside = numbers(table, "rows_in"), numbers(table, "quarantined")
-    limit = context.limit("quarantined_share")
-    for i, label in enumerate(table["table"].map(_label)):
-        if not rows[i] > 0:
-            continue
-        share = aside[i] / rows[i]
-        statement = (
-            f"{format_value(aside[i], 'count')} of {format_value(rows[i], 'count')} rows of {label} were set aside "
-            f"({share:.2%}); the limit is {limit:.2%}.".replace("%", " %")
-        )
-        fact = {"estimate": share, "unit": "share", "comparison": limit, "gap": share - limit, "n": rows[i]}
-        yield Candidate(
-            _fact(
-                name,
-                label,
-                "quarantined",
-                statement,
-                comparison_of="the limit",
-                size=min(1.0, share * 10),
-                **fact,
-            ),
-            noteworthy=share > limit,
-        )
-
-
-def table_missing(name: str, table: pd.DataFrame, context: Context) -> Iterator[Candidate]:
-    """Tables the book does not have, and what that switches off."""
-    need(name, table, "table")
-    for row in table.to_dict("records"):
-        label, off = _label(row["table"]), row.get("switches_off")
-        what = f"; not reported: {off}" if isinstance(off, str) and off else ""
-        yield Candidate(
-            _fact(name, label, "table_missing", f"The book has no table {label}{what}.", size=0.01)
-        )
-
-
-def _fact(name: str, row: str, rule: str, statement: str, **numbers: float | str) -> Finding:
-    given = {
-        "key": f"{name}: {row}",
-        "rule": rule,
-        "measure": rule,
-        "area": "process",
-        "table": name,
-        "row": row,
-        "subject": row,
-    }
-    return Finding(**given, statement=statement, kind="fact", **numbers)  # type: ignore[arg-type]
-
-
-def _label(value: object) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NaT or value is pd.NA:
-        return "(none)"
-    return str(value)

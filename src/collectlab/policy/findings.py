@@ -18,6 +18,7 @@ from collectlab.core.results import Result
 from collectlab.policy import finding_rules as rules
 from collectlab.policy.candidates import Candidate, Context, Finding
 from collectlab.policy.finding_arms import arms
+from collectlab.policy.finding_data import quarantined, table_missing
 from collectlab.policy.targets import Targets, load_targets
 
 __all__ = ["Finding", "Findings", "find", "rule_for"]
@@ -29,8 +30,8 @@ _NAMED: dict[str, Rule] = {
     "scorecard": rules.kpi_missed,
     "roll_rates": rules.roll_worse,
     "experiment": arms,
-    "reconciliation": rules.quarantined,
-    "missing_tables": rules.table_missing,
+    "reconciliation": quarantined,
+    "missing_tables": table_missing,
 }
 _COMPANIONS = ("roll_rates_before",)
 _TABLE = [

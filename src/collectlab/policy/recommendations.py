@@ -18,7 +18,7 @@ from collectlab.policy.candidates import Finding
 from collectlab.policy.expected import Expected, cost_of, effect_of, until
 from collectlab.policy.finding_arms import COLUMNS, more_is_worse, outcome_words, unit_of
 from collectlab.policy.findings import Findings
-from collectlab.policy.remedies import EXPLAINED_BY, Remedy, remedy_for
+from collectlab.policy.remedies import ENLARGE, EXPLAINED_BY, Remedy, remedy_for
 
 MOST = 7
 
@@ -42,7 +42,7 @@ _GRADES = {
 class Recommendation:
     """One recommendation.
 
-    ``findings`` are the keys of the findings that carry it, ``because`` their statements, ``serves`` the missed
+    ``findings`` are the keys of the findings that carry it, ``because`` the statements of the causes, ``serves`` the missed
     KPIs it would help. ``effect`` says the expected effect in words; its numbers are ``estimate, conf_low,
     conf_high`` in ``effect_of`` (such as "episodes cured a month").
     """
@@ -166,7 +166,8 @@ def recommend(
         How many a month. Keys: ``accounts`` (which a switch would reach), ``episodes``, ``contacts``,
         ``attempts``, ``promises``, ``cures``, ``loans``, ``delinquent``, ``hardship``, ``open_accounts``
         (all in the book), ``amount_overdue`` (money); or the key of a finding, for that finding's group alone. A group's part of a total is its
-        share of the observations. Without a volume, effects are told per 100.
+        share of the observations. ``months`` (that the evidence covers) stands in for totals not given: the
+        observations themselves, a month. Without a volume, effects are told per 100.
 
     Returns
     -------
@@ -273,7 +274,8 @@ def _draft(
         others = first_few([f.row for f in group[1:]])
         words += f". Also better than the control: {others}; which of them is best was not tested"
     if group[0].rule == "arm_undecided":
-        words = f"{words}. {until(group, volumes, limits)}"
+        wait, too_long = until(group, volumes, limits)
+        words, remedy = f"{words}. {wait[:1].upper()}{wait[1:]}", ENLARGE if too_long else remedy
     cost, cost_words = cost_of(parts[0], remedy, volumes, costs)
     risks = [_side_effects(group, side), remedy.risk]
     if "harder cases" not in remedy.risk:
@@ -284,7 +286,7 @@ def _draft(
         "area": remedy.area,
         "grade": _GRADES[kind],
         "findings": tuple(f.key for f in [*group, *serves]),
-        "because": tuple(f.statement for f in [*group, *serves]),
+        "because": tuple(f.statement for f in group),
         "serves": tuple(f.subject for f in serves),
         "estimate": expected.estimate,
         "conf_low": expected.low,
@@ -352,6 +354,7 @@ _VOLUMES = (
     "hardship",
     "amount_overdue",
     "open_accounts",
+    "months",
 )
 
 

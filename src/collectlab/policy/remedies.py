@@ -5,7 +5,7 @@ Words only. Every number of a recommendation comes from the finding, the volumes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ GAINS = {
     "delinquency": ("accounts not past due", "open_accounts"),
     "redefault": ("relapses avoided", "cures"),
     "complaints": ("complaints avoided", "contacts"),
-    "night_contacts": ("contacts at night avoided", "contacts"),
+    "night_contacts": ("contacts at night avoided", "attempts"),
     "unrecorded": ("contacts recorded", "contacts"),
     "uncovered": ("delinquent accounts acted upon", "delinquent"),
     "late_first_contact": ("episodes contacted in time", "episodes"),
@@ -214,6 +214,11 @@ WAIT = Remedy(
     risk="Waiting costs the difference, if there is one; switching on noise costs as much.",
     failing="The interval still includes no difference at that size: then take the cheaper arm.",
 )
+ENLARGE = replace(
+    WAIT,
+    change="Enlarge the test of {who}, or settle for a coarser answer; do not switch on this evidence",
+    risk="More accounts under test is more to watch; at the present pace no answer comes in useful time.",
+)
 LOCATE = Remedy(
     area="process",
     change="Find the cause before changing anything: no group, stage or step in this book explains the miss of {who}",
@@ -237,7 +242,7 @@ EXPLAINED_BY = {
     "sustained_cure_rate": {"cure", "sustained_cure", "redefault", "hardship_unserved", "uncovered", "arm"},
     "promise_kept_rate": {"promises_kept", "hardship_unserved"},
     "satisfaction": {"satisfaction", "complaints", "night_contacts", "hardship_unserved"},
-    "complaints_per_1000_contacts": {"complaints", "night_contacts", "unrecorded"},
+    "complaints_per_1000_contacts": {"complaints", "night_contacts"},
     "new_loan_bad_rate": {"bad_rate"},
     "delinquency_change": {"delinquency", "roll_rates", "redefault", "bad_rate", "concentration"},
     "cost_per_100_recovered": {"wrong_numbers", "contactability", "arm"},

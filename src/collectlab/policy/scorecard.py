@@ -15,9 +15,8 @@ from collectlab.core.errors import FrameError, first_few
 from collectlab.core.params import Language
 from collectlab.core.plots import new_axes
 from collectlab.core.results import Result
-from collectlab.core.tables import format_value
 from collectlab.core.written import as_date
-from collectlab.policy.targets import Goal, Kpi, Rating, Targets, load_targets, target_text
+from collectlab.policy.targets import Goal, Kpi, Rating, Targets, load_targets, say, target_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,21 +95,21 @@ class Scorecard(Result):
         interval = f"{self.conf_level:.0%}".replace("%", " % interval")
         rows = []
         for row in self.table.itertuples():
-            low, high = format_value(row.conf_low, row.unit), format_value(row.conf_high, row.unit)
+            low, high = say(row.conf_low, row.unit), say(row.conf_high, row.unit)
             none = math.isnan(row.conf_low) or math.isnan(row.conf_high)
-            limit = format_value(row.poor, row.unit)
+            limit = say(row.poor, row.unit)
             rows.append(
                 {
                     "KPI": row.name,
-                    "Estimate": format_value(row.estimate, row.unit),
+                    "Estimate": say(row.estimate, row.unit),
                     interval: "–" if none else f"{low} to {high}",
                     "Target": target_text(self.goals[row.kpi].kpi, row.target),
                     "Status": f"{row.status}, beyond the poor limit of {limit}"
                     if row.beyond_poor
                     else row.status,
-                    "Before": format_value(row.previous, row.unit),
+                    "Before": say(row.previous, row.unit),
                     "Change": row.change or "–",
-                    "Weight": format_value(row.weight, "number"),
+                    "Weight": say(row.weight, "number"),
                 }
             )
         shown = pd.DataFrame(rows, dtype=object)
@@ -134,9 +133,7 @@ class Scorecard(Result):
                 ax.plot([low, high], [y, y], color=colour, linewidth=7, alpha=0.4, solid_capstyle="butt")
             marker = "<" if point < -reach else ">" if point > reach else "o"
             ax.plot([min(max(point, -reach), reach)], [y], marker, color=colour, markersize=5, clip_on=False)
-            text = (
-                f"{format_value(row.estimate, row.unit)} ({target_text(self.goals[row.kpi].kpi, row.target)})"
-            )
+            text = f"{say(row.estimate, row.unit)} ({target_text(self.goals[row.kpi].kpi, row.target)})"
             ax.text(1.03, y, text, transform=ax.get_yaxis_transform(), va="center", color=colour, fontsize=9)
         ax.axvline(0, color="#222222", linewidth=1.2)
         ax.axvline(-1, color="#222222", linewidth=1.0, linestyle=(0, (2, 2)))

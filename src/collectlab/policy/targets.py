@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ class Targets:
                 "KPI": goal.kpi.name.text(language),
                 "counted_as": goal.kpi.definition(language),
                 "target": target_text(goal.kpi, goal.target),
-                "poor_limit": format_value(goal.poor, goal.kpi.unit),
+                "poor_limit": say(goal.poor, goal.kpi.unit),
                 "weight": goal.kpi.weight,
                 "holds_from": goal.since,
                 "source": goal.source,
@@ -128,7 +129,18 @@ class Targets:
 
 def target_text(kpi: Kpi, value: float) -> str:
     """``≥ 80.0 %``."""
-    return f"{'≥' if kpi.direction == 'at_least' else '≤'} {format_value(value, kpi.unit)}"
+    return f"{'≥' if kpi.direction == 'at_least' else '≤'} {say(value, kpi.unit)}"
+
+
+def say(value: float, unit: str) -> str:
+    """A value in its unit; a plain number to three figures, since more digits would pretend precision.
+
+    >>> say(78.731, "number"), say(85.0, "number"), say(-0.05, "share")
+    ('78.7', '85', '−5.0 %')
+    """
+    if unit == "number" and isinstance(value, (int, float)) and math.isfinite(value) and abs(value) < 1000:
+        return f"{value:.3g}".replace("-", "−", 1) if "e" not in f"{value:.3g}" else format_value(value, unit)
+    return format_value(value, unit)
 
 
 def load_targets(path: str | Path) -> Targets:
