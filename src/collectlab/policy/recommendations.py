@@ -275,7 +275,7 @@ def _draft(
         words += f". Also better than the control: {others}; which of them is best was not tested"
     if group[0].rule == "arm_undecided":
         wait, too_long = until(group, volumes, limits)
-        words, remedy = f"{words}. {wait[:1].upper()}{wait[1:]}", ENLARGE if too_long else remedy
+        words, remedy = f"{words}. {wait}", ENLARGE if too_long else remedy
     cost, cost_words = cost_of(parts[0], remedy, volumes, costs)
     risks = [_side_effects(group, side), remedy.risk]
     if "harder cases" not in remedy.risk:
