@@ -30,7 +30,7 @@ def by_rule(aside: Mapping[str, str], last: dt.date | None) -> pd.DataFrame:
             if fault.shows in columns and fault.shows != "account_id":
                 shows.setdefault(fault.shows, []).append(reason)
         arms = " ".join(
-            f"WHEN reason IN ({', '.join(quote_text(reason) for reason in reasons)}) "
+            f"WHEN __reason IN ({', '.join(quote_text(reason) for reason in reasons)}) "
             f"THEN ' (' || left(CAST({quote(column)} AS VARCHAR), 40) || ')'"
             for column, reasons in shows.items()
         )
@@ -39,9 +39,10 @@ def by_rule(aside: Mapping[str, str], last: dt.date | None) -> pd.DataFrame:
         if "line" in columns and "original_line" in columns:
             who = f"CASE WHEN original_line IS NOT NULL THEN 'line ' || line ELSE {who} END"
         counts = con.execute(
-            f"SELECT reason, CAST(sum(n) AS BIGINT), min(example, {_SHOWN}), count(*) FROM "
-            f"(SELECT reason, coalesce({who}, '?') || {value} AS example, count(*) AS n "
-            f"FROM (SELECT *, unnest(reasons) AS reason FROM ({query})) GROUP BY reason, example) GROUP BY reason"
+            f"SELECT __reason, CAST(sum(n) AS BIGINT), min(__example, {_SHOWN}), count(*) FROM "
+            f"(SELECT __reason, coalesce({who}, '?') || {value} AS __example, count(*) AS n "
+            # The table may have a column called reason, or n, itself.
+            f"FROM (SELECT *, unnest(reasons) AS __reason FROM ({query})) GROUP BY ALL) GROUP BY __reason"
         ).fetchall()
         order = list(_faults(name, last))
         counts.sort(key=lambda row: (order.index(row[0]) if row[0] in order else len(order), row[0]))
