@@ -66,7 +66,9 @@ def format_value(value: object, kind: str) -> str:
         case "p_value":
             text = "< 0.001" if number < 0.001 else f"{number:.3f}"
         case _:
-            text = f"{number:,.3f}".rstrip("0").rstrip(".") if number != int(number) else f"{number:,.0f}"
+            # Three figures that matter: 0.123, 1.23, 12.3, 123.
+            places = 0 if number == int(number) or abs(number) >= 100 else 1 if abs(number) >= 10 else 2
+            text = f"{number:,.{places + (abs(number) < 1 and places > 0)}f}"
     # "-0.0 %" is noise in the last digit, and would differ between machines.
     if text.startswith(("-0", "+0")) and not any(c in "123456789" for c in text):
         text = text[1:]
@@ -98,7 +100,10 @@ def guess_kind(column: str) -> str:
 
 
 def display_table(
-    table: pd.DataFrame, unit: str = "number", formats: Mapping[str, str] | None = None, conf_level: float = 0.95
+    table: pd.DataFrame,
+    unit: str = "number",
+    formats: Mapping[str, str] | None = None,
+    conf_level: float = 0.95,
 ) -> pd.DataFrame:
     """All text: each column in its unit, ``conf_low``/``conf_high`` merged into one interval column.
 
@@ -137,16 +142,25 @@ def to_html(shown: pd.DataFrame, title: str = "", estimand: str = "", notes: Seq
             parts.append(f"<th{_align(right)}>{html.escape(str(column))}</th>")
         parts.append("</tr></thead><tbody>")
         for row in shown.head(MAX_ROWS).itertuples(index=False):
-            cells = (f"<td{_align(right)}>{html.escape(str(v))}</td>" for v, right in zip(row, numeric))
+            cells = (
+                f"<td{_align(right)}>{html.escape(_glued(str(v)))}</td>" for v, right in zip(row, numeric)
+            )
             parts.append("<tr>" + "".join(cells) + "</tr>")
         parts.append("</tbody></table>")
         if len(shown) > MAX_ROWS:
-            parts.append(f'<p class="cl-more">… and {len(shown) - MAX_ROWS:,} more rows in <code>.table</code></p>')
+            parts.append(
+                f'<p class="cl-more">… and {len(shown) - MAX_ROWS:,} more rows in <code>.table</code></p>'
+            )
     if estimand:
         parts.append(f'<p class="cl-estimand"><em>{html.escape(estimand)}</em></p>')
     parts.extend(f'<p class="cl-note">{html.escape(note)}</p>' for note in notes)
     parts.append("</div>")
     return "\n".join(parts)
+
+
+def _glued(text: str) -> str:
+    """Short texts and the parts of ``64.2 % (61.0 % to 67.3 %)`` stay on one line; between them it may break."""
+    return " (".join(p.replace(" ", "\u00a0") if len(p) <= 24 else p for p in text.split(" ("))
 
 
 def _align(right: bool) -> str:
@@ -163,7 +177,10 @@ def to_markdown(shown: pd.DataFrame, title: str = "", estimand: str = "", notes:
     if len(shown.columns):
         lines.append("| " + " | ".join(_md(c) for c in shown.columns) + " |")
         lines.append("|" + " --- |" * len(shown.columns))
-        lines.extend("| " + " | ".join(_md(v) for v in row) + " |" for row in shown.head(MAX_ROWS).itertuples(index=False))
+        lines.extend(
+            "| " + " | ".join(_md(v) for v in row) + " |"
+            for row in shown.head(MAX_ROWS).itertuples(index=False)
+        )
         if len(shown) > MAX_ROWS:
             lines += ["", f"… and {len(shown) - MAX_ROWS:,} more rows in `.table`"]
     if estimand:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_PUBLIC = {
-    "open_month": ("collectlab.report.month", "open_month"),
-    "Month": ("collectlab.report.month", "Month"),
-    "run": ("collectlab.report.run", "run"),
-}
+# Imported at once: importing the submodule of the same name later would otherwise take the name over.
+from collectlab.report.run import run
 
-__all__ = list(_PUBLIC)  # noqa: PLE0605
+__all__ = ["Month", "open_month", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in ("Month", "open_month"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _PUBLIC[name]
-    return getattr(importlib.import_module(module), attribute)
+    return getattr(importlib.import_module("collectlab.report.month"), name)

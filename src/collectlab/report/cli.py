@@ -130,7 +130,7 @@ def check(
     ],
 ) -> None:
     """Check a book. Exit code 0: nothing set aside; 1: some rows set aside; 3: it cannot be used."""
-    raise typer.Exit(1 if _print_checks(book) else 0)
+    raise typer.Exit(1 if _print_checks(book, written=False) else 0)
 
 
 def _day(text: str | None) -> Any:
@@ -144,8 +144,9 @@ def _day(text: str | None) -> Any:
         raise ParamsError(f"--until: {text!r} is no day. Allowed: YYYY-MM-DD, such as 2026-10-31.") from None
 
 
-def _print_checks(place: Path) -> int:
+def _print_checks(place: Path, written: bool = True) -> int:
     """Print the reconciliation and the reasons of quarantine; return how many rows were set aside."""
+    from collectlab.book import check_told
     from collectlab.book.open import open_book
 
     book = open_book(place)
@@ -153,8 +154,8 @@ def _print_checks(place: Path) -> int:
     print(f"{'table':<14}{'rows in':>14}{'accepted':>14}{'set aside':>14}")
     for row in counts.itertuples():
         print(f"{row.table:<14}{row.rows_in:>14,}{row.accepted:>14,}{row.quarantined:>14,}")
-    for row in book.quarantine.itertuples():
-        print(f"{row.table}: {row.rule}: {row.rows:,} rows, such as {row.examples}")
+    for line in check_told.remarks(book.quarantine, counts, book.equal_kept, book.last, written):
+        print(line)
     return int(counts["quarantined"].sum())
 
 

@@ -14,12 +14,16 @@ from typing import Any
 import narwhals as nw
 import pandas as pd
 
+from collectlab.book.episodes import day_number
 from collectlab.book.open import Book, open_book
 from collectlab.core import engine
-from collectlab.core.errors import ParamsError, ReportError
+from collectlab.core.errors import NotAvailable, ParamsError, ReportError
 
 #: Chapters look back this far; longer histories show in the trends only.
 WINDOW_MONTHS = 12
+
+#: Measures from day 0 are made only where at least this share of the episodes was seen from then on.
+SEEN_FROM_START = 0.1
 
 
 def month_bounds(month: str) -> tuple[dt.date, dt.date]:
@@ -67,6 +71,10 @@ class Month:
     output: Path | None = None
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        kind = ", synthetic" if self.book.synthetic else ""
+        return f"<{self.label}: {self.book.name}{kind}, as known on {self.end}; cure = {self.definition}>"
+
     def once(self, key: str, make: Callable[[], Any]) -> Any:
         """Compute once in this session; chapters share what they count."""
         if key not in self._cache:
@@ -90,16 +98,14 @@ class Month:
     def _with_strategy(self, spells: nw.LazyFrame) -> nw.LazyFrame:
         if not self.book.has("assignments"):
             return spells
-        given = self.book.table("assignments").select("account_id", "strategy", "assigned_on")
-        known = (
-            spells.select("account_id", "episode", "started_on", "entry_day")
-            .join(given, on="account_id", how="inner")
-            # An assignment made after the account was first seen late is not known at the start.
-            .filter(nw.col("assigned_on") <= nw.col("started_on"))
+        given = self.book.table("assignments").select(
+            "account_id", _given="strategy", _day=day_number("assigned_on")
         )
-        latest = known.group_by("account_id", "episode").agg(assigned_on=nw.col("assigned_on").max())
-        known = known.join(latest, on=["account_id", "episode", "assigned_on"], how="inner")
-        known = known.group_by("account_id", "episode").agg(strategy=nw.col("strategy").min())
+        # An assignment made after the account was first seen late is not known when its clock starts.
+        seen = spells.select("account_id", "episode", _seen=day_number("started_on") + nw.col("entry_day"))
+        known = seen.join(given, on="account_id", how="inner").filter(nw.col("_day") <= nw.col("_seen"))
+        known = known.filter(nw.col("_day") == nw.col("_day").max().over("account_id", "episode"))
+        known = known.group_by("account_id", "episode").agg(strategy=nw.col("_given").min())
         if "strategy" in spells.collect_schema().names():
             spells = spells.drop("strategy")
         return spells.join(known, on=["account_id", "episode"], how="left")
@@ -112,14 +118,43 @@ class Month:
             self.episodes.filter((nw.col("started_on") >= first) & (nw.col("started_on") <= last))
         )
 
+    @property
+    def from_start(self) -> nw.LazyFrame:
+        """The recent episodes, where enough of them were seen from their first day.
+
+        A book that shows its accounts only when they are long past due says nothing of the days before.
+        """
+        seen = self.once("from_start", lambda: self._seen_from_start(self.recent))
+        if seen[0] < SEEN_FROM_START * max(seen[1], 1):
+            raise NotAvailable(
+                f"only {seen[0]:,} of {seen[1]:,} episodes were seen from their first day, "
+                "so what happened from then on cannot be told."
+            )
+        return self.recent
+
+    @staticmethod
+    def _seen_from_start(frame: nw.LazyFrame) -> tuple[int, int]:
+        counted = engine.collect(
+            frame.select(n=nw.len(), seen=(nw.col("entry_day") == 0).cast(nw.Int64).sum())
+        )
+        return int(counted["seen"].fillna(0)[0]), int(counted["n"][0])
+
     @cached_property
     def bucket_entries(self) -> nw.LazyFrame:
-        """One row per episode and DPD bucket it reached, within the window."""
+        """One row per episode and DPD bucket it reached, within the window.
+
+        Buckets that hardly any account was seen to enter are left out: they say nothing of the days since.
+        """
         first, last = self.window
         entries = self.book.bucket_entries(definition=self.definition)
-        return engine.materialise(
+        entries = engine.materialise(
             entries.filter((nw.col("reached_on") >= first) & (nw.col("reached_on") <= last))
         )
+        seen = engine.collect(
+            entries.group_by("bucket").agg(seen=(nw.col("entry_day") == 0).cast(nw.Float64).mean())
+        )
+        kept = sorted(seen.loc[seen["seen"] >= SEEN_FROM_START, "bucket"])
+        return entries.filter(nw.col("bucket").is_in(kept))
 
 
 def _quarter(day: nw.Expr) -> nw.Expr:

@@ -28,6 +28,7 @@ class Part:
     result: Any = None
     left_out: str = ""
     picture: bytes | None = None
+    folded: bool = False
 
     @property
     def table(self):
@@ -50,7 +51,12 @@ class Part:
             import html
 
             return f'<p class="cl-left-out">{html.escape(self.left_out)}</p>'
-        return self.result._repr_html_()
+        shown = self.result._repr_html_()
+        if self.folded:
+            return (
+                f'<details class="cl-folded"><summary>The figures behind the chart</summary>{shown}</details>'
+            )
+        return shown
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
@@ -65,27 +71,42 @@ class Part:
             )
 
 
-def part(function: Callable[..., Result]) -> Callable[..., Part]:
+def part(
+    function: Callable[..., Result] | None = None, *, picture: bool = True, folded: bool = False
+) -> Callable[..., Any]:
     """Make a chapter's function a part of the report.
 
     The function takes a :class:`~collectlab.report.month.Month` and returns a Result. A part that the book
     cannot support (no such table, too little data) says so in one line instead of stopping the report.
+
+    Parameters
+    ----------
+    picture : bool
+        Whether to draw the result's chart, where it has one.
+    folded : bool
+        Whether the table is folded away, for charts that say all a reader needs.
     """
+    if function is None:
+        return functools.partial(part, picture=picture, folded=folded)
     chapter = function.__module__.rsplit(".", 1)[-1]
     name = f"{chapter}_{function.__name__}"
     heading = (function.__doc__ or function.__name__).strip().split("\n")[0].rstrip(".")
 
     @functools.wraps(function)
     def shown(month: Month, *args: Any, **options: Any) -> Part:
-        suffix = "".join(f"_{v}" for v in (*args, *options.values()) if isinstance(v, str))
-        key = name + suffix
+        key = name + "".join(f"_{v}" for v in (*args, *options.values()) if isinstance(v, str))
         try:
             result = month.once(key, lambda: function(month, *args, **options))
-            axes = result.plot() if result.plottable else None
+            axes = result.plot() if picture and result.plottable else None
         except (NotAvailable, FrameError) as error:
             reason = " ".join(str(error).split())
             return Part(key, left_out=f"Left out: {heading[:1].lower()}{heading[1:]} – {reason}")
-        return Part(key, result=result, picture=_keep(month, key, result, axes))
+        return Part(
+            key,
+            result=result,
+            picture=_keep(month, key, result, axes),
+            folded=folded and axes is not None,
+        )
 
     return shown
 

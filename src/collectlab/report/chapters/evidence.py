@@ -44,7 +44,7 @@ def _collect(month: Month) -> dict[str, pd.DataFrame]:
 
 def _cure_by(by: str) -> Callable[[Month], pd.DataFrame]:
     def make(month: Month) -> pd.DataFrame:
-        if by not in month.recent.collect_schema().names():
+        if by not in month.from_start.collect_schema().names():
             raise NotAvailable(f"no {by}")
         table = cure.cure_rate(
             month.recent.filter(~nw.col(by).is_null()),
@@ -119,16 +119,7 @@ def _bad_rate_by(by: str) -> Callable[[Month], pd.DataFrame]:
             raise NotAvailable(f"no {by}")
         table = _one(portfolio.new_loan_bad_rate(month.book, by=by).table, cohort_status="mature")
         sums = table.groupby(by, as_index=False)[["loans", "bad"]].sum()
-        from scipy.stats import binomtest
-
-        tests = [binomtest(int(b), int(n)) for b, n in zip(sums["bad"], sums["loans"])]
-        ends = [t.proportion_ci(0.95, method="wilson") for t in tests]
-        return sums.assign(
-            n=sums["loans"],
-            estimate=[t.statistic for t in tests],
-            conf_low=[e.low for e in ends],
-            conf_high=[e.high for e in ends],
-        )
+        return _shares(sums, "bad", "loans")
 
     return make
 
@@ -136,6 +127,44 @@ def _bad_rate_by(by: str) -> Callable[[Month], pd.DataFrame]:
 def _named(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Without the rows of no group: work done in house has no agency."""
     return table[~table[column].isna() & (table[column] != "(missing)")].reset_index(drop=True)
+
+
+def _among_channel(make: Callable[[Month], pd.DataFrame]) -> Callable[[Month], pd.DataFrame]:
+    """With the channel that each team mostly works by: call teams are not compared with mass mailings."""
+
+    def with_channel(month: Month) -> pd.DataFrame:
+        table = make(month)
+        done = month.book.table("actions").filter(~nw.col("team").is_null())
+        counts = engine.collect(done.group_by("team", "channel").agg(n=nw.len()))
+        main = counts.sort_values(["n", "channel"]).groupby("team")["channel"].last()
+        return table.assign(among=table["team"].map(main))
+
+    return with_channel
+
+
+def _wrong_numbers(month: Month) -> pd.DataFrame:
+    """Accounts called whose number was wrong, by branch: attempts at one account repeat one another."""
+    if "branch" not in month.book.columns("accounts") or "outcome" not in month.book.columns("actions"):
+        raise NotAvailable("no branch, or no outcome of the calls.")
+    first, _ = month.window
+    calls = month.book.table("actions").filter(
+        (nw.col("channel") == "call") & (nw.col("at").cast(nw.Date) >= first)
+    )
+    wrong = (nw.col("outcome") == "wrong_number").fill_null(False).cast(nw.Int64)
+    called = calls.group_by("account_id").agg(wrong=wrong.max())
+    called = called.join(
+        month.book.table("accounts").select("account_id", "branch"), on="account_id", how="inner"
+    )
+    counts = engine.collect(called.group_by("branch").agg(n=nw.len(), hits=nw.col("wrong").sum()))
+    return _shares(counts.sort_values("branch"), "hits", "n")
+
+
+def _shares(counts: pd.DataFrame, hits: str, n: str) -> pd.DataFrame:
+    """Shares with Wilson's interval."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(counts[hits], counts[n], method="wilson")
+    return counts.assign(n=counts[n], estimate=counts[hits] / counts[n], conf_low=low, conf_high=high)
 
 
 def _stage_gaps(month: Month) -> pd.DataFrame:
@@ -177,18 +206,22 @@ _SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
         n="attempts",
         measure="wrong_number",
     ),
-    "contactability_by_team": _pick(
-        lambda m: actions.promises(m.book, by="team", period=m.window),
-        n="attempts",
-        measure="contacts_per_attempt",
+    "contactability_by_team": _among_channel(
+        _pick(
+            lambda m: actions.promises(m.book, by="team", period=m.window),
+            n="attempts",
+            measure="contacts_per_attempt",
+        )
     ),
-    "promises_kept_by_team": _pick(
-        lambda m: actions.promises(m.book, by="team", period=m.window), n="due", measure="kept"
+    "promises_kept_by_team": _among_channel(
+        _pick(lambda m: actions.promises(m.book, by="team", period=m.window), n="due", measure="kept")
     ),
-    "complaints_by_team": _pick(
-        lambda m: actions.complaints(m.book, by="team", period=m.window),
-        n="contacts",
-        measure="per_1000_contacts",
+    "complaints_by_team": _among_channel(
+        _pick(
+            lambda m: actions.complaints(m.book, by="team", period=m.window),
+            n="contacts",
+            measure="per_1000_contacts",
+        )
     ),
     "uncovered_by_stage": _stage_gaps,
     "late_first_contact": _pick(

@@ -45,7 +45,9 @@ def _numbers(row: Any, n: str) -> dict[str, float]:
 
 
 def _recovery(month: Month) -> dict[str, float]:
-    table = recovery.recovery_rate(month.recent, month.book.table("payments"), horizons=(TARGET_DAYS,)).table
+    table = recovery.recovery_rate(
+        month.from_start, month.book.table("payments"), horizons=(TARGET_DAYS,)
+    ).table
     return _numbers(table.iloc[0], "episodes")
 
 
@@ -72,7 +74,11 @@ def _new_loans(month: Month) -> dict[str, float]:
 
 def _cost(month: Month) -> dict[str, float]:
     table = costs.cost_benefit(
-        month.recent, month.book.table("payments"), month.book.table("actions"), by=None, horizon=TARGET_DAYS
+        month.from_start,
+        month.book.table("payments"),
+        month.book.table("actions"),
+        by=None,
+        horizon=TARGET_DAYS,
     ).table
     return _numbers(table[table["measure"] == "cost_per_100_recovered"].iloc[0], "episodes")
 
@@ -88,6 +94,7 @@ def _complaints(month: Month) -> dict[str, float]:
 
 
 def _sustained(month: Month) -> dict[str, float]:
+    _ = month.from_start  # not available where nobody was seen from day 0
     table = cure.definitions_compared(month.book, horizon=TARGET_DAYS, definitions=(month.definition,)).table
     return _numbers(table[table["measure"].str.startswith("sustained")].iloc[0], "at_risk")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import narwhals as nw
 import pandas as pd
 
@@ -12,7 +14,7 @@ from collectlab.core.tables import format_value
 from collectlab.measures import actions, portfolio
 from collectlab.report.chapters import kpis
 from collectlab.report.chapters.summary import Summary, with_interval
-from collectlab.report.month import Month
+from collectlab.report.month import WINDOW_MONTHS, Month
 from collectlab.report.parts import part
 
 _BANDS = {
@@ -23,6 +25,14 @@ _BANDS = {
         (660, 740, "660–739"),
         (740, None, "740 and over"),
     ),
+}
+
+
+_STATUS_WORDS = {
+    "met": "were met",
+    "missed": "were missed",
+    "cannot tell": "the data cannot decide",
+    "not available": "have no data",
 }
 
 
@@ -37,9 +47,10 @@ def in_short(month: Month) -> Summary:
     sentences = [
         f"At the end of {month.label}, {over['accounts'].sum():,} of {buckets['accounts'].sum():,} open accounts "
         f"were past due: {with_interval(rate)}.",
-        f"The overall rating is “{card.rating}”: {status.get('met', 0)} targets met, {status.get('missed', 0)} missed, "
-        f"{status.get('cannot tell', 0)} the data cannot decide, {status.get('not available', 0)} without data.",
     ]
+    if len(card.table):
+        counted = [f"{status[name]} {words}" for name, words in _STATUS_WORDS.items() if name in status]
+        sentences.append(f"The overall rating is “{card.rating}”: of the targets, {', '.join(counted)}.")
     if "amount_past_due" in over and over["amount_past_due"].notna().any():
         deep = over[over["days_past_due_from"] >= 60]["amount_past_due"].sum()
         total = over["amount_past_due"].sum()
@@ -55,7 +66,10 @@ def in_short(month: Month) -> Summary:
 @part
 def scorecard(month: Month) -> Result:
     """Scorecard against the targets in force."""
-    return kpis.scorecard(month)
+    card = kpis.scorecard(month)
+    if card.table.empty:
+        raise NotAvailable(f"targets.yml has no target in force on {month.end}.")
+    return card
 
 
 @part
@@ -92,7 +106,7 @@ def set_aside(month: Month) -> Result:
     """Rows set aside, by reason."""
     reasons = month.book.quarantine
     if reasons.empty:
-        raise NotAvailable("no row was set aside.")
+        return Summary(table=reasons, estimand="", sentences=("No row was set aside.",))
     return Result(table=reasons, title="Rows set aside, by reason", estimand="", formats={"rows": "count"})
 
 
@@ -102,10 +116,11 @@ def by_bucket(month: Month) -> Result:
     return portfolio.overdue_by_bucket(month.book)
 
 
-@part
+@part(picture=False)
 def delinquency(month: Month) -> Result:
-    """Delinquency rate, month by month."""
-    return portfolio.delinquency_rate(month.book.table("snapshots"))
+    """Delinquency rate, at the end of each of the last months."""
+    rates = portfolio.delinquency_rate(month.book.table("snapshots"))
+    return dataclasses.replace(rates, table=rates.table.tail(WINDOW_MONTHS + 1))
 
 
 @part
@@ -152,7 +167,7 @@ def _banded(column: str) -> nw.Expr:
     return label
 
 
-@part
+@part(folded=True)
 def concentration(month: Month, by: str) -> Result:
     """Concentration of the overdue amount"""
     if by not in month.book.columns("accounts"):
@@ -166,10 +181,11 @@ def largest(month: Month) -> Result:
     return portfolio.largest_accounts(month.book, n=10)
 
 
-@part
+@part(picture=False)
 def prior_action(month: Month) -> Result:
     """Action taken in the month on accounts past due."""
-    return actions.coverage_by_stage(month.book, period=(month.start, month.end))
+    covered = actions.coverage_by_stage(month.book, period=(month.start, month.end))
+    return dataclasses.replace(covered, table=covered.table[covered.table["channel"] == "any"])
 
 
 @part

@@ -17,13 +17,13 @@ def findings(month: Month) -> Result:
     return evidence.findings(month)
 
 
-@part
+@part(folded=True)
 def reactions(month: Month) -> Result:
     """How debtors answered, month by month."""
     return actions.reactions(month.book, by="month", period=month.window)
 
 
-@part
+@part(picture=False)
 def promises(month: Month) -> Result:
     """Promises to pay: made, due, kept."""
     return actions.promises(month.book, period=month.window)
@@ -59,7 +59,7 @@ def records(month: Month, by: str) -> Result:
     return actions.records_kept(month.book, by=by, period=month.window)
 
 
-@part
+@part(picture=False)
 def third_parties(month: Month) -> Result:
     """Contacts with somebody other than the debtor."""
     return actions.third_party_contacts(month.book, period=month.window)
@@ -71,11 +71,11 @@ def legal_cases(month: Month) -> Result:
     return actions.legal_cases(month.book)
 
 
-@part
+@part(picture=False)
 def wrong_numbers(month: Month, by: str) -> Result:
     """Attempts at a wrong number, and the other answers"""
     if by not in month.book.columns("accounts") and by not in month.book.columns("actions"):
-        raise NotAvailable(f"the book says nothing of {by!r}.")
+        raise NotAvailable(f"the book does not tell the {by} of an account.")
     return actions.reactions(month.book, by=by, period=month.window)
 
 
@@ -92,7 +92,7 @@ def coverage_gaps(month: Month) -> Result:
     )
 
 
-@part
+@part(picture=False)
 def reasons(month: Month) -> Result:
     """Reasons noted, and cure by reason."""
     return actions.reasons(
@@ -100,7 +100,7 @@ def reasons(month: Month) -> Result:
     )
 
 
-@part
+@part(folded=True)
 def redefault(month: Month) -> Result:
     """Re-default after cure."""
     by = "product" if "product" in month.book.columns("accounts") else None

@@ -10,14 +10,14 @@ import pandas as pd
 from collectlab.book.episodes import load_definitions
 from collectlab.core import engine
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.core.params import load_params
+from collectlab.core.params import InForce, load_params
 from collectlab.core.results import Result
 from collectlab.measures import portfolio
 from collectlab.policy.recommendations import recommend
 from collectlab.policy.targets import load_targets
 from collectlab.report.chapters import evidence, kpis, trials
 from collectlab.report.chapters.summary import Summary
-from collectlab.report.month import Month
+from collectlab.report.month import WINDOW_MONTHS, Month
 from collectlab.report.parts import part
 
 
@@ -29,32 +29,35 @@ def _recommended(month: Month) -> Result:
     return recommend(
         evidence.findings(month),
         effects=effects,
-        costs=load_params(month.params / "costs.yml").on(month.end),
+        costs=_costs(month),
         volumes=_volumes(month),
     )
 
 
+def _costs(month: Month) -> Mapping[str, InForce]:
+    """Unit costs in force, where they are in the book's own currency."""
+    currency = month.book.about.currency
+    if not currency:
+        return {}
+    costs = load_params(month.params / "costs.yml").on(month.end)
+    return {key: cost for key, cost in costs.items() if currency in cost.unit or cost.unit == "share"}
+
+
 def _volumes(month: Month) -> Mapping[str, float]:
-    """How many of each a month, over the last twelve: what an expected effect is multiplied by."""
-    months = 12
-    episodes = engine.collect(
-        month.recent.select(
-            n=nw.len(), owed=nw.col("amount_at_entry").sum(), cured=(nw.col("outcome") == "cured").sum()
-        )
+    """How many of each a month, over the window: what an expected effect is multiplied by."""
+    months = WINDOW_MONTHS
+    cured = (nw.col("outcome") == "cured").cast(nw.Int64).sum()
+    counted = engine.collect(
+        month.recent.select(n=nw.len(), owed=nw.col("amount_at_entry").sum(), cured=cured)
     )
     volumes = {
-        "episodes": float(episodes["n"][0]) / months,
-        "accounts": float(episodes["n"][0]) / months,
-        "cures": float(episodes["cured"][0]) / months,
+        "months": float(months),
+        "episodes": float(counted["n"][0]) / months,
+        "accounts": float(counted["n"][0]) / months,
+        "cures": float(counted["cured"].fillna(0)[0]) / months,
     }
-    if pd.notna(episodes["owed"][0]):
-        volumes["amount_overdue"] = float(episodes["owed"][0]) / months
-    if month.book.has("actions") and "connected" in month.book.columns("actions"):
-        first, _ = month.window
-        recent = month.book.table("actions").filter(nw.col("at").cast(nw.Date) >= first)
-        counted = engine.collect(recent.select(n=nw.len(), reached=nw.col("connected").cast(nw.Int64).sum()))
-        volumes["attempts"] = float(counted["n"][0]) / months
-        volumes["contacts"] = float(counted["reached"][0] or 0) / months
+    if pd.notna(counted["owed"][0]):
+        volumes["amount_overdue"] = float(counted["owed"][0]) / months
     return volumes
 
 
@@ -64,7 +67,7 @@ def recommended(month: Month) -> Result:
     return month.once("recommended", lambda: _recommended(month))
 
 
-@part
+@part(folded=True)
 def credit_feedback(month: Month) -> Result:
     """Bad rate of new loans by origination segment."""
     have = month.book.columns("accounts")
@@ -79,7 +82,11 @@ def conclusion(month: Month) -> Summary:
     """What can be concluded."""
     card, found, advice = kpis.scorecard(month), evidence.findings(month), recommended(month).result
     status = card.table.groupby("status")["name"].apply(list)
-    sentences = [f"{month.label} is rated “{card.rating}”. {card.reached}"]
+    sentences = []
+    if len(card.table):
+        sentences.append(f"{month.label} is rated “{card.rating}”. {card.reached}")
+    else:
+        sentences.append(f"{month.label} is not rated: no target is in force.")
     if "met" in status:
         sentences.append(f"On target: {', '.join(status['met'])}.")
     if "missed" in status:

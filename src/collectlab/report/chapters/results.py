@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import narwhals as nw
+from collections.abc import Callable
 
-from collectlab.core.errors import NotAvailable
+import narwhals as nw
+import pandas as pd
+
+from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.results import Result
-from collectlab.measures import actions, costs, cure, portfolio, survival
+from collectlab.measures import actions, costs, cure, survival
 from collectlab.measures import drivers as regression
 from collectlab.measures import recovery as money
 from collectlab.measures import roll_rates as rolls
@@ -20,60 +23,70 @@ HORIZONS = (30, 60, 90)
 
 def _grouped(month: Month, by: str) -> nw.LazyFrame:
     """The month's recent episodes, where they have the column asked for."""
-    have = month.recent.collect_schema().names()
-    if by not in have:
-        raise NotAvailable(f"the book says nothing of {by!r}.")
-    return month.recent.filter(~nw.col(by).is_null())
+    spells = month.from_start
+    if by not in spells.collect_schema().names():
+        raise NotAvailable(f"the book does not tell the {by} of an account.")
+    return spells.filter(~nw.col(by).is_null())
 
 
 @part
 def in_short(month: Month) -> Summary:
     """Results in a few sentences."""
-    sentences, used = [], None
-    rates = cure.cure_rate(cure.midway(month.recent), horizons=(month.horizon,)).table
-    used = rates
-    sentences.append(
-        f"Of the episodes that began in the twelve months to {month.label}, {with_interval(rates.iloc[0])} "
-        f"were current again within {month.horizon} days."
+    sentences, tables = [], []
+
+    def say(words: str, measure: Callable[[], Result]) -> None:
+        try:
+            table = measure().table
+        except (NotAvailable, FrameError):
+            return
+        if table["estimate"].notna().any():
+            tables.append(table)
+            sentences.append(words.format(with_interval(table.iloc[0])))
+
+    say(
+        f"Of the episodes that began in the twelve months to {month.label}, {{}} were current again "
+        f"within {month.horizon} days.",
+        lambda: cure.cure_rate(cure.midway(month.from_start), horizons=(month.horizon,)),
     )
-    if month.book.has("payments"):
-        back = money.recovery_rate(
-            month.recent, month.book.table("payments"), horizons=(month.horizon,)
-        ).table
-        sentences.append(
-            f"{with_interval(back.iloc[0])} of the amount overdue at entry was paid within {month.horizon} days."
-        )
-    again = cure.redefault(month.episodes, horizons=(180,)).table
-    sentences.append(
-        f"Of those who cured, {with_interval(again.iloc[0])} were past due again within 180 days."
+    say(
+        f"{{}} of the amount overdue at entry was paid within {month.horizon} days.",
+        lambda: money.recovery_rate(
+            month.from_start, month.book.table("payments"), horizons=(month.horizon,)
+        ),
     )
-    return Summary(table=used, estimand="", sentences=tuple(sentences))
+    say(
+        "Of those who cured, {} were past due again within 180 days.",
+        lambda: cure.redefault(month.episodes, horizons=(180,)),
+    )
+    if not sentences:
+        raise NotAvailable("neither cure nor recovery can be told from this book; see below.")
+    return Summary(table=pd.concat(tables), estimand="", sentences=tuple(sentences))
 
 
 @part
 def recovery(month: Month) -> Result:
     """Share of the overdue amount recovered by day."""
-    return money.recovery_curve(month.recent, month.book.table("payments"))
+    return money.recovery_curve(month.from_start, month.book.table("payments"))
 
 
-@part
+@part(folded=True)
 def recovered_by_horizon(month: Month) -> Result:
     """Recovered within 30, 60 and 90 days, by product."""
     by = "product" if "product" in month.book.columns("accounts") else None
-    return money.recovery_rate(month.recent, month.book.table("payments"), horizons=HORIZONS, by=by)
+    return money.recovery_rate(month.from_start, month.book.table("payments"), horizons=HORIZONS, by=by)
 
 
 @part
 def recovery_period(month: Month) -> Result:
     """Recovery period."""
-    return money.recovery_period(month.recent, month.book.table("payments"))
+    return money.recovery_period(month.from_start, month.book.table("payments"))
 
 
-@part
+@part(folded=True)
 def outcomes(month: Month) -> Result:
     """How episodes end: cured, charged off, settled, sold."""
     return survival.cumulative_incidence(
-        month.recent, duration="exit_day", outcome="outcome", entry="entry_day"
+        month.from_start, duration="exit_day", outcome="outcome", entry="entry_day"
     )
 
 
@@ -89,19 +102,19 @@ def definitions(month: Month) -> Result:
     return cure.definitions_compared(month.book, horizon=month.horizon)
 
 
-@part
+@part(folded=True)
 def roll_rates(month: Month) -> Result:
     """Roll rates between consecutive months."""
     return rolls.roll_rates(month.book.table("snapshots"), period=month.window)
 
 
-@part
+@part(folded=True)
 def cure_by(month: Month, by: str) -> Result:
     """Cure rates compared"""
     return cure.cure_rate(cure.midway(_grouped(month, by)), horizons=HORIZONS, by=by)
 
 
-@part
+@part(folded=True)
 def recovery_by(month: Month, by: str) -> Result:
     """Recovery rates compared"""
     return money.recovery_rate(_grouped(month, by), month.book.table("payments"), horizons=HORIZONS, by=by)
@@ -134,7 +147,7 @@ def experiment(month: Month) -> Result:
     return trials.strategies(month)
 
 
-@part
+@part(picture=False)
 def selection(month: Month) -> Result:
     """Whether the arms differ in who falls past due."""
     return trials.selection(month)
@@ -144,7 +157,7 @@ def selection(month: Month) -> Result:
 def cost_by_channel(month: Month) -> Result:
     """Cost by channel, and what followed."""
     return costs.cost_benefit(
-        month.recent,
+        month.from_start,
         month.book.table("payments"),
         month.book.table("actions"),
         by="channel",
@@ -170,13 +183,7 @@ def satisfaction(month: Month) -> Result:
     return actions.satisfaction(month.book, by="month", period=month.window)
 
 
-@part
+@part(folded=True)
 def drivers(month: Month) -> Result:
     """What goes with cure."""
     return regression.cure_regression(month.episodes, horizon=month.horizon)
-
-
-@part
-def trend(month: Month) -> Result:
-    """The delinquency rate over time."""
-    return portfolio.delinquency_trend(month.book.table("snapshots"))

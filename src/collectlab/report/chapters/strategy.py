@@ -6,7 +6,7 @@ import narwhals as nw
 import pandas as pd
 
 from collectlab.core import engine
-from collectlab.core.errors import NotAvailable
+from collectlab.core.errors import NotAvailable, ParamsError
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
 from collectlab.measures import actions
@@ -20,6 +20,7 @@ from collectlab.report.parts import part
 def in_short(month: Month) -> Summary:
     """What was done in the month, in a few sentences."""
     table = actions.channels(month.book, period=(month.start, month.end)).table
+    table = table.drop_duplicates("channel")
     total, cost = table["actions"].sum(), table["cost"].sum()
     busiest = table.sort_values("actions", ascending=False).iloc[0]
     dearest = table.sort_values("cost", ascending=False).iloc[0]
@@ -38,7 +39,10 @@ def in_short(month: Month) -> Summary:
 @part
 def in_force(month: Month) -> Result:
     """The staged strategy in force."""
-    return load_strategy(month.params / "strategy.yml").on(month.end).table()
+    try:
+        return load_strategy(month.params / "strategy.yml").on(month.end).table()
+    except ParamsError as error:
+        raise NotAvailable(str(error)) from error
 
 
 @part
@@ -66,27 +70,28 @@ def assignment(month: Month) -> Result:
     )
 
 
-@part
+@part(folded=True)
 def timeline(month: Month) -> Result:
     """Actions by month and channel."""
     return actions.timeline(month.book)
 
 
-@part
+@part(picture=False)
 def channels(month: Month) -> Result:
     """Channels in the month: how many, to whom, with what answer."""
     return actions.channels(month.book, period=(month.start, month.end))
 
 
-@part
+@part(folded=True)
 def coverage(month: Month) -> Result:
     """Coverage and intensity by stage."""
     return actions.coverage_by_stage(month.book, period=(month.start, month.end))
 
 
-@part
+@part(picture=False)
 def first_contact(month: Month) -> Result:
     """Time from the first day past due to the first contact."""
+    _ = month.from_start  # not available where nobody was seen from day 0
     return actions.time_to_first_contact(month.book, definition=month.definition, period=month.window)
 
 
