@@ -57,8 +57,12 @@ def remarks(
     reconciliation: pd.DataFrame,
     equal_kept: Mapping[str, int],
     last: dt.date | None,
+    written: bool = True,
 ) -> tuple[str, ...]:
-    """One line per rule broken, in the words of the error style of this library."""
+    """One line per rule broken, in the words of the error style of this library.
+
+    ``written`` says that the rows set aside stand (or will) in the quarantine of a frozen book.
+    """
     counts = reconciliation.set_index("table")
     told = []
     for name, rule, rows, examples in quarantine.itertuples(index=False):
@@ -68,7 +72,7 @@ def remarks(
         of = counts.loc[name]
         told.append(
             f"{name}: {rows:,} of {of['rows_in']:,} rows: {rule} ({word}{examples}).{allowed} "
-            f"Set aside in quarantine/{name}.parquet; {of['accepted']:,} rows remain."
+            f"Set aside{f' in quarantine/{name}.parquet' if written else ''}; {of['accepted']:,} rows remain."
         )
     for name, rows in equal_kept.items():
         key = TABLES[name].keys[0]

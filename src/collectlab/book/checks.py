@@ -63,8 +63,10 @@ class _Typed:
         return self.select[column]
 
 
-def check(raws: Mapping[str, Raw], as_of: dt.date | None = None) -> dict[str, Checked]:
+def check(raws: Mapping[str, Raw], as_of: dt.date | None = None) -> tuple[dict[str, Checked], dt.date | None]:
     """Check every table; raise one BookError with every table fault.
+
+    Returns what became of each table, and the day after which no row may be dated (None with ``as_of``).
 
     Parameters
     ----------
@@ -86,7 +88,7 @@ def check(raws: Mapping[str, Raw], as_of: dt.date | None = None) -> dict[str, Ch
             checked[name] = _check_table(tables[name], last, accounts)
     con = connection()
     con.execute(f"DROP TABLE {quote(accounts)}")
-    return {name: checked[name] for name in TABLES if name in checked}
+    return {name: checked[name] for name in TABLES if name in checked}, last
 
 
 def _structure(raws: Mapping[str, Raw]) -> tuple[bool, list[str]]:

@@ -304,7 +304,7 @@ def _checked(source: Any, about: About, called: str, cut: dt.date | None) -> Boo
     if faults:
         raise BookError(faults)
     try:
-        checked = check(raws, cut)
+        checked, allowed_to = check(raws, cut)
     except duckdb.Error as error:
         raise BookError(
             f"{called} cannot be read to its end: {plain(error)}. A file may have been cut short."
@@ -321,7 +321,8 @@ def _checked(source: Any, about: About, called: str, cut: dt.date | None) -> Boo
     )
     empty = [name for name in ("accounts", "snapshots") if book._rows(name) == 0]
     if empty:
-        raise BookError([*check_told.remarks(check_told.by_rule(book.aside, None), book.reconciliation, {}, None),
+        told = check_told.by_rule(book.aside, allowed_to)
+        raise BookError([*check_told.remarks(told, book.reconciliation, {}, allowed_to, written=False),
                          f"no row of {' and '.join(empty)} can be used: the book is empty."])  # fmt: skip
     if cut is None:
         # What was filled in after the last snapshot is not known yet.
@@ -330,7 +331,8 @@ def _checked(source: Any, about: About, called: str, cut: dt.date | None) -> Boo
             name: facts_known(name, query, book.columns(name), last, undated=False)
             for name, query in book.queries.items()
         }
-        book = replace(book, queries=queries, last=last)
+        # Not ``last``: the snapshots of the last day may themselves have been set aside.
+        book = replace(book, queries=queries, last=allowed_to)
     return book
 
 
