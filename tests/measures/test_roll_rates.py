@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from collectlab.core.errors import FrameError, NotAvailable, ParamsError
-from collectlab.measures._snapshots import wilson
+from collectlab.core.jackknife import wilson
 from collectlab.measures.roll_rates import roll_rates
 
 MONTH_ENDS = [d.date() for d in pd.date_range("2023-01-31", periods=24, freq="ME")]

@@ -20,13 +20,8 @@ from collectlab.book.episodes_definitions import (
     definition_named,
     load_definitions,
 )
-from collectlab.book.episodes_spells import (
-    DELINQUENT,
-    OUTCOMES,
-    day_number,
-    number_to_date,
-    spells_of,
-)
+from collectlab.book.episodes_spells import DELINQUENT, OUTCOMES, spells_of
+from collectlab.core.columns import number_to_date
 from collectlab.core.errors import ParamsError
 
 __all__ = [
@@ -35,11 +30,9 @@ __all__ = [
     "Definition",
     "bucket_entries",
     "bucket_labels",
-    "day_number",
     "definition_named",
     "episodes",
     "load_definitions",
-    "number_to_date",
 ]
 
 

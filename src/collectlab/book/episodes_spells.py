@@ -9,6 +9,8 @@ from typing import Any
 import narwhals as nw
 
 from collectlab.book.episodes_definitions import Definition, definition_named
+from collectlab.book.schema import STATUSES
+from collectlab.core.columns import day_number, day_of, flag, month_number, number_to_date
 from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, ParamsError, first_few
 
@@ -16,21 +18,7 @@ from collectlab.core.errors import FrameError, ParamsError, first_few
 OUTCOMES = ("cured", "charged_off", "settled", "sold", "censored")
 
 _TERMINAL = ("charged_off", "settled", "sold")
-_STATUSES = ("open", "closed", *_TERMINAL)
-_EPOCH = dt.datetime(1900, 1, 1)
 _CURRENT, DELINQUENT, _TERMINATED = 0, 1, 2
-
-
-def day_number(column: str | nw.Expr) -> nw.Expr:
-    """A date (or a timestamp) as whole days since 1900-01-01."""
-    expr = nw.col(column) if isinstance(column, str) else column
-    midnight = expr.cast(nw.Date).cast(nw.Datetime("us"))
-    return (midnight - nw.lit(_EPOCH)).dt.total_minutes() // 1440
-
-
-def number_to_date(days: nw.Expr) -> nw.Expr:
-    """The inverse of :func:`day_number`."""
-    return (nw.lit(_EPOCH) + nw.lit(dt.timedelta(days=1)) * days).cast(nw.Date)
 
 
 #: Order within an account. One row a date is the contract; the rest keeps a breach of it reproducible.
@@ -92,8 +80,7 @@ class Accounts:
         if self.dated and "months_on_book" not in self.covariates.values():
             began, opened = (number_to_date(nw.col(c)).dt for c in ("started_number", "originated_number"))
             months = (began.year() - opened.year()) * 12 + began.month() - opened.month()
-            short = nw.when(began.day() < opened.day()).then(nw.lit(1)).otherwise(nw.lit(0))
-            shown.append((months - short).cast(nw.Int64).alias("months_on_book"))
+            shown.append((months - flag(began.day() < opened.day())).cast(nw.Int64).alias("months_on_book"))
         return shown
 
 
@@ -130,9 +117,9 @@ def _history(snapshots: Any, as_of: dt.date | str | None, observe: str, entry_dp
         raise ParamsError(f"observe is {observe!r}. Allowed: 'every', 'month_end'.")
     if "status" in schema:
         seen = collect(frame.select(nw.col("status").cast(nw.String).alias("status")).unique())["status"]
-        unknown = sorted(set(seen.dropna()) - set(_STATUSES))
+        unknown = sorted(set(seen.dropna()) - set(STATUSES))
         if unknown:
-            raise FrameError(f"snapshots.status holds {first_few(unknown)}. Allowed: {', '.join(_STATUSES)}.")
+            raise FrameError(f"snapshots.status holds {first_few(unknown)}. Allowed: {', '.join(STATUSES)}.")
 
     def money(column: str) -> nw.Expr:
         return (nw.col(column).cast(nw.Float64) if column in schema else nw.lit(None, nw.Float64)).alias(
@@ -161,7 +148,7 @@ def _history(snapshots: Any, as_of: dt.date | str | None, observe: str, entry_dp
             last = dt.date.fromisoformat(as_of) if isinstance(as_of, str) else as_of
         except ValueError as error:
             raise ParamsError(f"as_of is {as_of!r}. Allowed: a date, such as 2026-10-31.") from error
-        rows = rows.filter(nw.col("day") <= (dt.datetime(last.year, last.month, last.day) - _EPOCH).days)
+        rows = rows.filter(nw.col("day") <= day_of(last))
     open_ = nw.col("status") == "open"
     state = (
         nw.when(nw.col("status").is_in(_TERMINAL))
@@ -172,8 +159,11 @@ def _history(snapshots: Any, as_of: dt.date | str | None, observe: str, entry_dp
     )
     rows = rows.filter(~open_ | ~nw.col("dpd").is_null()).with_columns(state=state)
     if observe == "month_end":
-        month = nw.col("date").dt.year() * 12 + nw.col("date").dt.month()
-        kept = rows.with_columns(month=month).group_by("account_id", "month").agg(nw.col("day").max())
+        kept = (
+            rows.with_columns(month=month_number("date"))
+            .group_by("account_id", "month")
+            .agg(nw.col("day").max())
+        )
         rows = rows.join(kept.select("account_id", "day"), on=["account_id", "day"], how="semi")
     return rows
 

@@ -28,7 +28,6 @@ def connection() -> duckdb.DuckDBPyConnection:
     if con is None:
         con = duckdb.connect(":memory:")
         con.execute("SET preserve_insertion_order = false")
-        con.execute("SET enable_progress_bar = false")
         con.execute("SET TimeZone = 'UTC'")
         con.execute("SET arrow_large_buffer_size = true")
         con.execute(f"SET temp_directory = {quote_text(Path(tempfile.gettempdir()) / 'collectlab')}")
@@ -121,6 +120,19 @@ def materialise(frame: nw.LazyFrame) -> nw.LazyFrame:
         frame.to_native().create(name)
         return nw.from_native(con.table(name))
     return scan(frame.collect().to_native())
+
+
+def computed(frame: nw.LazyFrame) -> nw.LazyFrame:
+    """The frame computed once, for as long as it is used, where the embedded engine would do it each time."""
+    return scan(frame.collect(backend="pyarrow")) if frame.implementation.is_duckdb() else frame
+
+
+def same_engine(first: nw.LazyFrame, *others: nw.LazyFrame) -> list[nw.LazyFrame]:
+    """Frames that can be joined: where the engines differ, all are moved into the embedded one."""
+    frames = [first, *others]
+    if len({f.implementation for f in frames}) == 1:
+        return frames
+    return [f if f.implementation.is_duckdb() else scan(f.collect(backend="pyarrow")) for f in frames]
 
 
 def require(frame: nw.LazyFrame, *columns: str) -> None:

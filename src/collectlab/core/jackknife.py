@@ -19,6 +19,8 @@ from collectlab.core.engine import quote, require
 from collectlab.core.errors import FrameError
 
 GROUPS = 50
+#: The four columns of every estimate, in the order in which the functions here return them.
+INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
 
 #: name -> (g, its derivative, its inverse). The interval is symmetric on the scale of g.
 _TRANSFORMS: dict[str, tuple[Callable, Callable, Callable]] = {
@@ -159,8 +161,7 @@ def jackknife(
     >>> round(float(share), 3), round(float(error), 4)
     (1.0, 0.2887)
     """
-    if not 0 < conf_level < 1:
-        raise FrameError(f"conf_level is {conf_level}. Allowed: between 0 and 1, such as 0.95.")
+    check_level(conf_level)
     if transform is not None and transform not in _TRANSFORMS:
         raise FrameError(f"transform is {transform!r}. Allowed: None, {', '.join(map(repr, _TRANSFORMS))}.")
     total, by_group = np.asarray(total), np.asarray(by_group)
@@ -179,6 +180,19 @@ def jackknife(
         std_error = np.sqrt(np.where(used > 1, (used - 1) / used * squares, np.nan))
     low, high = interval(estimate, std_error, t_quantile(conf_level, used - 1), transform)
     return estimate, std_error, low, high
+
+
+def sums_at(where: tuple[np.ndarray, ...], values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros of this shape with ``values`` added at their places (say, replicate group × group)."""
+    out = np.zeros(shape)
+    np.add.at(out, where, np.asarray(values, dtype=float))
+    return out
+
+
+def check_level(conf_level: float) -> None:
+    """Refuse a level of confidence that is none."""
+    if not (isinstance(conf_level, (int, float)) and 0 < conf_level < 1):
+        raise FrameError(f"conf_level is {conf_level}. Allowed: between 0 and 1, such as 0.95.")
 
 
 def t_quantile(conf_level: float, degrees: np.ndarray) -> np.ndarray:
@@ -201,3 +215,55 @@ def interval(
         low, high = back(centre - reach), back(centre + reach)
     sound = np.isfinite(centre) & np.isfinite(reach)
     return np.where(sound, low, np.nan), np.where(sound, high, np.nan)
+
+
+def wilson(share: np.ndarray, n: np.ndarray, conf_level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's score interval of a share out of ``n`` (NaN where n = 0).
+
+    Source: Wilson (1927), JASA 22, 209–212.
+    """
+    from scipy.special import ndtri
+
+    z2 = ndtri((1 + conf_level) / 2) ** 2
+    share, n = np.asarray(share, dtype=float), np.asarray(n, dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+        reach = np.sqrt(z2 * share * (1 - share) / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
+    low = np.where(share <= 0, 0.0, np.maximum(middle - reach, 0.0))
+    high = np.where(share >= 1, 1.0, np.minimum(middle + reach, 1.0))
+    empty = ~(n > 0)
+    return np.where(empty, np.nan, low), np.where(empty, np.nan, high)
+
+
+def shares(
+    part: np.ndarray, whole: np.ndarray, n: np.ndarray, conf_level: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Shares part / whole with intervals that respect the recurrence of accounts.
+
+    The standard error is the delete-a-group jackknife's over accounts (axis 0 of ``part`` and ``whole``),
+    but at least the binomial one. The interval is Wilson's with the number of observations that would give
+    that standard error, n_eff = p (1 − p) / se², never more than ``n``; at 0 and 1 it is ``n`` itself.
+    Source: Korn & Graubard (1998), Survey Methodology 24, 193–201 (there for Clopper–Pearson).
+
+    Parameters
+    ----------
+    part, whole : arrays, shape (R, …)
+        Sums by replicate group; ``whole`` may be broader, it is spread over the last axis.
+    n : array
+        Observations behind each share.
+    """
+    estimate, error, _, _ = jackknife(
+        np.stack([part.sum(axis=0), whole.sum(axis=0)]),
+        np.stack([part, whole], axis=1),
+        lambda sums: sums[0] / sums[1],
+        conf_level,
+        present=whole != 0,
+    )
+    n = np.broadcast_to(np.asarray(n, dtype=float), estimate.shape)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        binomial = np.sqrt(estimate * (1 - estimate) / n)
+        error = np.fmax(error, binomial)
+        inner = (estimate > 0) & (estimate < 1) & (error > 0)
+        effective = np.where(inner, np.minimum(estimate * (1 - estimate) / error**2, n), n)
+    low, high = wilson(estimate, np.where(np.isfinite(estimate), effective, 0), conf_level)
+    return estimate, error, low, high

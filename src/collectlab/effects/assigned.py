@@ -41,6 +41,20 @@ def experiment_frame(book: Book, horizons: Sequence[int] = (30, 90, 180)) -> nw.
     ------
     NotAvailable
         No assignments, or none at random.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from collectlab.book.open import open_book
+    >>> book = open_book({
+    ...     "accounts": pd.DataFrame({"account_id": ["a", "b"]}),
+    ...     "snapshots": pd.DataFrame({"account_id": ["a", "b"], "as_of": "2026-03-31", "days_past_due": [0, 20]}),
+    ...     "payments": pd.DataFrame({"account_id": ["a"], "paid_on": ["2026-01-20"], "amount": [50.0]}),
+    ...     "assignments": pd.DataFrame({"account_id": ["a", "b"], "strategy": ["letter", "none"],
+    ...                                  "assigned_on": "2026-01-01", "randomised": True})})
+    >>> frame = experiment_frame(book, horizons=[30]).sort("account_id").collect("pandas").to_native()
+    >>> frame[["account_id", "strategy", "paid_within_30", "amount_within_30"]].values.tolist()
+    [['a', 'letter', 1, 50.0], ['b', 'none', 0, 0.0]]
     """
     days = sorted(set(horizons))
     if not days or any(not isinstance(h, (int, np.integer)) or h < 1 for h in days):

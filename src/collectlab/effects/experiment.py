@@ -13,7 +13,8 @@ import pandas as pd
 
 from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, first_few, nearest
-from collectlab.core.plots import PALETTE, new_axes
+from collectlab.core.jackknife import check_level
+from collectlab.core.plots import PALETTE, legend, level_axis, new_axes, reach, titled, unit_axis
 from collectlab.core.results import Result
 from collectlab.core.tables import display_table, format_value
 from collectlab.effects._least_squares import fit
@@ -84,12 +85,11 @@ class ExperimentResult(Result):
             rows = part[part["outcome"] == outcome].set_index("arm").reindex(arms)
             place = np.arange(len(arms)) + (i - (len(chosen) - 1) / 2) * 0.2
             middle = rows["estimate"].to_numpy()
-            reach = np.nan_to_num(np.abs(rows[["conf_low", "conf_high"]].to_numpy().T - middle))
             colour = PALETTE[i % len(PALETTE)]
             ax.errorbar(
                 middle,
                 place,
-                xerr=reach,
+                xerr=reach(rows),
                 fmt="osD^v"[i % 5],
                 color=colour,
                 capsize=2.5,
@@ -97,17 +97,15 @@ class ExperimentResult(Result):
             )
         ax.set_yticks(range(len(arms)), arms)
         ax.set_ylim(len(arms) - 0.5, -0.5)
-        ax.grid(axis="x", color="#E3E3E3", linewidth=0.8)
-        ax.grid(visible=False, axis="y")
-        ax.set(xlabel=f"Difference from {self.control}", title=self.title)
-        if part["unit"].iloc[0] == "points":
-            ax.xaxis.set_major_formatter(lambda share, _: f"{round(100 * share, 1):g}".replace("-", "−"))
-            ax.set_xlabel(f"Difference from {self.control}, percentage points")
+        level_axis(ax)
+        unit = part["unit"].iloc[0]
+        unit_axis(ax, unit)
+        ax.set_xlabel(f"Difference from {self.control}" + ", percentage points" * (unit == "points"))
         if len(chosen) > 1:
-            ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+            legend(ax, outside=True)
         else:
             ax.set_ylabel(_label(chosen[0]))
-        return ax
+        return titled(ax, self.title)
 
 
 def experiment(
@@ -182,8 +180,7 @@ def experiment(
       outcome   arm  n  control_mean  estimate  std_error
     0    paid  firm  4          0.25       0.5      0.408
     """
-    if not 0 < conf_level < 1:
-        raise FrameError(f"conf_level is {conf_level}. Allowed: strictly between 0 and 1, such as 0.95.")
+    check_level(conf_level)
     asked = _names(outcomes)
     covariates = _names(covariates)
     data = scan(frame)

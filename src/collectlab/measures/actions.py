@@ -17,29 +17,23 @@ import pandas as pd
 
 from collectlab.book.episodes import bucket_labels
 from collectlab.core import engine
+from collectlab.core.columns import flag, month_text, row_count, step_of
+from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.jackknife import with_replicates
-from collectlab.core.plots import PALETTE, new_axes
+from collectlab.core.plots import PALETTE, legend, month_ticks, new_axes, titled
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
-from collectlab.measures._snapshots import by_month
 from collectlab.measures.actions_conduct import contact_hours, records_kept, third_party_contacts
 from collectlab.measures.actions_process import arrangements, legal_cases, reasons
 from collectlab.measures.actions_reactions import complaints, promises, reactions, satisfaction
-from collectlab.measures.actions_rows import (
-    Period,
-    days_of,
-    inner,
-    month_text,
-    need_rows,
-    rows,
-    shown,
-)
+from collectlab.measures.actions_rows import Period, days_of, need_rows, rows, shown
 from collectlab.measures.actions_teams import team_comparison
-from collectlab.measures.charts import legend, month_ticks, titled
 from collectlab.measures.costs_touch import contact_made, with_cost
-from collectlab.measures.flows import UNIT, same_engine
-from collectlab.measures.ratios import Counts, Measures, Ratio, count, flag, measured
+from collectlab.measures.flows import UNIT
+from collectlab.measures.groups import by_keys
+from collectlab.measures.ratios import Counts, Measures, Ratio, count, measured
+from collectlab.measures.snapshots import by_month
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,7 +111,7 @@ def channels(
     linked = nw.col("connected") if "connected" in names else nw.lit(None, nw.Boolean)
     counts = count(
         frame if costed is None else costed,
-        inner(by),
+        by_keys(by, "__by"),
         {
             "actions": nw.lit(1),
             "known": flag(~linked.is_null()),
@@ -132,9 +126,12 @@ def channels(
     overdue, acted = same_engine(overdue, frame.select("__account", "__by0").unique())
     everyone = count(overdue, [], {"accounts": nw.lit(1)})["accounts"]
     covered = count(
-        acted.join(overdue, on="__account", how="inner"), inner(by), {"covered": nw.lit(1)}, counts.groups
+        acted.join(overdue, on="__account", how="inner"),
+        by_keys(by, "__by"),
+        {"covered": nw.lit(1)},
+        counts.groups,
     )
-    reach = engine.collect(acted.group_by("__by0").agg(n=nw.len().cast(nw.Int64)))
+    reach = engine.collect(acted.group_by("__by0").agg(n=row_count()))
     accounts = counts.groups.merge(reach, on="__by0", how="left")["n"].to_numpy()
     ratios = {
         "covered": Ratio(covered["covered"], np.broadcast_to(everyone, counts["actions"].shape)),
@@ -145,15 +142,13 @@ def channels(
     if costed is not None:
         ratios["cost_per_action"] = Ratio(counts["cost"] / UNIT, counts["actions"], "mean", "money2")
         sizes["cost"] = counts.total("cost") // UNIT
-    table, names = measured(shown(counts, by), by, ratios, sizes, conf_level)
-    return Measures(
-        table=table,
+    return measured(
+        shown(counts, by), by, ratios, sizes, conf_level,
         estimand="Per channel: share of overdue accounts acted on; connected of all with a known result; promises of contacts",
         title="Channels",
         notes=(*notes, f"{int(everyone.sum()):,} accounts were overdue at a month's end."),
-        conf_level=conf_level,
-        by=names,
-    )
+        formats={"actions": "count", "accounts": "count"},
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,11 +205,12 @@ def coverage_by_stage(
     if min(labels) < 1:
         raise FrameError("stages start at 0. Allowed: whole days ≥ 1; only overdue accounts are counted.")
     acts, _ = rows(book, "actions", "at", ["channel", "month"], period)
-    acts = acts.group_by("__account", "__by0", "__by1").agg(__n=nw.len().cast(nw.Int64))
-    low = nw.lit(None, nw.Int64)
-    for bound in labels:
-        low = nw.when(nw.col("__dpd") >= bound).then(nw.lit(bound)).otherwise(low)
-    months = _overdue_months(book, period).with_columns(__stage=low).filter(~nw.col("__stage").is_null())
+    acts = acts.group_by("__account", "__by0", "__by1").agg(__n=row_count())
+    months = (
+        _overdue_months(book, period)
+        .with_columns(__stage=step_of("__dpd", labels))
+        .filter(~nw.col("__stage").is_null())
+    )
     months, acts = same_engine(months, acts)
     together = months.join(
         acts, left_on=["__account", "__month"], right_on=["__account", "__by1"], how="inner"
@@ -234,7 +230,7 @@ def coverage_by_stage(
     covered, actions = (sum(p[k] for p in parts) for k in sums)
     account_months = np.repeat(every["months"], len(found), axis=1)
     counts = Counts(grid, {"months": account_months})
-    table, by = measured(
+    return measured(
         grid.assign(__stage=grid["__stage"].map(labels)),
         ["stage", "channel"],
         {
@@ -243,17 +239,12 @@ def coverage_by_stage(
         },
         {"account_months": counts.total("months")},
         conf_level,
-    )
-    return Coverage(
-        table=table,
+        kind=Coverage,
         estimand="Share of overdue account-months with at least one action, and actions per account-month",
         title="Coverage by stage",
         notes=(
             "Stage: days past due at the month's end; accounts that cured within the month do not count.",
         ),
-        formats={"account_months": "count"},
-        conf_level=conf_level,
-        by=by,
     )
 
 
@@ -314,12 +305,12 @@ def timeline(book: Any, period: Period = None) -> Timeline:
     """
     frame, by = rows(book, "actions", "at", ["month", "channel"], period)
     cells = engine.collect(
-        frame.group_by(*inner(by), "__account").agg(n=nw.len().cast(nw.Int64))
-        .group_by(*inner(by)).agg(actions=nw.col("n").sum().cast(nw.Int64), accounts=nw.len().cast(nw.Int64))
+        frame.group_by(*by_keys(by, "__by"), "__account").agg(n=row_count())
+        .group_by(*by_keys(by, "__by")).agg(actions=nw.col("n").sum().cast(nw.Int64), accounts=row_count())
     )  # fmt: skip
     if cells.empty:
         raise NotAvailable("there are no actions in this book or period.")
-    cells = cells.rename(columns=dict(zip(inner(by), by))).sort_values(by, kind="stable")
+    cells = cells.rename(columns=dict(zip(by_keys(by, "__by"), by))).sort_values(by, kind="stable")
     cells["month"] = cells["month"].map(month_text)
     cells["channel"] = cells["channel"].fillna("(missing)")
     return Timeline(

@@ -7,10 +7,12 @@ from typing import Any
 
 import narwhals as nw
 
+from collectlab.core.columns import flag
 from collectlab.core.errors import FrameError
-from collectlab.measures.actions_rows import Period, inner, need_column, need_rows, rows, shown
+from collectlab.measures.actions_rows import Period, need_column, need_rows, rows, shown
 from collectlab.measures.costs_touch import contact_made
-from collectlab.measures.ratios import Counts, Measures, Ratio, count, flag, measured
+from collectlab.measures.groups import by_keys
+from collectlab.measures.ratios import Counts, Measures, Ratio, count, measured
 
 #: Channels in which a debtor is disturbed at the hour of the action.
 DISTURBING = ("call", "robot_call", "sms", "visit", "agency", "chat", "app")
@@ -49,7 +51,7 @@ def contact_hours(
     hour = nw.col("at").dt.hour()
     dark = (hour >= first) | (hour < last) if first > last else (hour >= first) & (hour < last)
     frame = frame.filter(nw.col("channel").is_in(list(channels)))
-    counts = count(frame, inner(by), {"actions": nw.lit(1), "dark": flag(dark)})
+    counts = count(frame, by_keys(by, "__by"), {"actions": nw.lit(1), "dark": flag(dark)})
     need_rows(counts, "actions", f"actions through {', '.join(channels)}")
     return _one_share(
         counts, by, "at_night", "dark", "actions", conf_level,
@@ -67,7 +69,9 @@ def third_party_contacts(
     names = frame.collect_schema().names()
     spoken = nw.col("connected").fill_null(False) if "connected" in names else contact_made(names)
     frame = frame.filter(spoken & ~nw.col("party").is_null())
-    counts = count(frame, inner(by), {"contacts": nw.lit(1), "third": flag(nw.col("party") == "third_party")})
+    counts = count(
+        frame, by_keys(by, "__by"), {"contacts": nw.lit(1), "third": flag(nw.col("party") == "third_party")}
+    )
     need_rows(counts, "contacts", "contacts with a known party")
     return _one_share(
         counts, by, "third_party", "third", "contacts", conf_level,
@@ -83,7 +87,7 @@ def records_kept(
     frame, by = rows(book, "actions", "at", by, period)
     need_column(frame, "actions", "recorded")
     frame = frame.filter(~nw.col("recorded").is_null())
-    counts = count(frame, inner(by), {"contacts": nw.lit(1), "recorded": flag(nw.col("recorded"))})
+    counts = count(frame, by_keys(by, "__by"), {"contacts": nw.lit(1), "recorded": flag(nw.col("recorded"))})
     need_rows(counts, "contacts", "contacts with a note on recording")
     return _one_share(
         counts, by, "recorded", "recorded", "contacts", conf_level,
@@ -104,12 +108,5 @@ def _one_share(
     title: str,
 ) -> Measures:
     ratios = {name: Ratio(counts[top], counts[bottom])}
-    table, by = measured(shown(counts, by), by, ratios, {bottom: counts.total(bottom)}, conf_level)
-    return Measures(
-        table=table,
-        estimand=estimand,
-        title=title,
-        formats={bottom: "count"},
-        conf_level=conf_level,
-        by=by,
-    )
+    sizes = {bottom: counts.total(bottom)}
+    return measured(shown(counts, by), by, ratios, sizes, conf_level, estimand=estimand, title=title)

@@ -10,10 +10,16 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core import engine
+from collectlab.core.columns import day_number, day_of, flag, row_count, whole_money
+from collectlab.core.engine import same_engine
 from collectlab.core.errors import NotAvailable
-from collectlab.measures.actions_rows import Period, inner, need_rows, number, rows, shown
-from collectlab.measures.flows import day_number, fixed, same_engine
-from collectlab.measures.ratios import INTERVAL, Measures, Ratio, count, flag, measured
+from collectlab.core.jackknife import INTERVAL
+from collectlab.measures.actions_rows import Period, need_rows, rows, shown, within
+from collectlab.measures.flows import UNIT
+from collectlab.measures.groups import by_keys, group_codes
+from collectlab.measures.ratios import Counts, Given, Measures, Ratio, count, given, measured
+
+_NONE = dict.fromkeys(INTERVAL, np.nan)
 
 
 def legal_cases(
@@ -46,20 +52,20 @@ def legal_cases(
 
     frame, by = rows(book, "legal_cases", "filed_on", by, period)
     names = frame.collect_schema().names()
-    last = number(book.as_of)
+    last = day_of(book.as_of)
     end = day_number("decided_on") if "decided_on" in names else nw.lit(None, nw.Int64)
     frame = frame.with_columns(__end=nw.when(end <= last).then(end)).with_columns(
         __days=nw.coalesce(nw.col("__end"), nw.lit(last).cast(nw.Int64)) - nw.col("__on"),
         __outcome=nw.when(nw.col("__end").is_null()).then(nw.lit("censored")).otherwise(nw.lit("decided")),
-        __cost=(fixed("cost") if "cost" in names else nw.lit(None, nw.Int64)),
-        __back=(fixed("recovered") if "recovered" in names else nw.lit(None, nw.Int64)),
+        __cost=(whole_money("cost", UNIT) if "cost" in names else nw.lit(None, nw.Int64)),
+        __back=(whole_money("recovered", UNIT) if "recovered" in names else nw.lit(None, nw.Int64)),
     )
     decided = ~nw.col("__end").is_null()
     both = decided & ~nw.col("__cost").is_null() & ~nw.col("__back").is_null()
-    keys = inner(by)
+    inner = by_keys(by, "__by")
     counts = count(
         frame,
-        keys,
+        inner,
         {
             "cases": nw.lit(1),
             "decided": flag(decided),
@@ -70,61 +76,35 @@ def legal_cases(
         },
     )
     need_rows(counts, "cases", "legal cases")
-    groups = shown(counts, by)
-    ratios = {}
-    if "recovered" in names:
-        ratios["success"] = Ratio(counts["won"], counts["known"])
-    if {"cost", "recovered"} <= set(names):
-        ratios["cost_per_1_recovered"] = Ratio(counts["cost"], counts["back"], "ratio", "ratio")
-    sizes = {"cases": counts.total("cases"), "open": counts.total("cases") - counts.total("decided")}
-    table, shown_by = measured(groups, by, ratios, sizes, conf_level)
-    cases = engine.collect(frame.select(*keys, "__days", "__outcome"))
-    durations = []
-    for g in range(len(counts.groups)):
-        part = cases
-        for key in keys:
-            value = counts.groups[key].iloc[g]
-            part = part[part[key].isna()] if pd.isna(value) else part[part[key] == value]
-        part = part[part["__days"] >= 0]
-        found = dict.fromkeys(INTERVAL, np.nan)
-        if (part["__outcome"] == "decided").any():
-            curve = kaplan_meier(
-                part[["__days", "__outcome"]],
-                duration="__days",
-                outcome="__outcome",
-                event=("decided",),
-                conf_level=conf_level,
-            )
-            found = curve.quantiles(0.5).table[list(INTERVAL)].iloc[0].to_dict()
-        durations.append(
-            {
-                **(groups.iloc[g].to_dict() if by else {}),
-                "measure": "median_days",
-                **{n: v[g] for n, v in sizes.items()},
-                **found,
-                "unit": "days",
-            }
+    cases = engine.collect(frame.select(*inner, "__days", "__outcome"))
+
+    def median_days(part: pd.DataFrame) -> dict[str, float]:
+        if not (part["__outcome"] == "decided").any():
+            return _NONE
+        curve = kaplan_meier(
+            part, duration="__days", outcome="__outcome", event=("decided",), conf_level=conf_level
         )
-    extra = pd.DataFrame(durations).rename(columns=dict(zip(by, shown_by)))
-    return Measures(
-        table=_in_group_order(pd.concat([extra, table], ignore_index=True), len(groups)),
+        return curve.quantiles(0.5).table.iloc[0][list(INTERVAL)].to_dict()
+
+    found = {"median_days": given([median_days(part) for part in _by_group(cases, counts)], "days")}
+    if "recovered" in names:
+        found["success"] = Ratio(counts["won"], counts["known"])
+    if {"cost", "recovered"} <= set(names):
+        found["cost_per_1_recovered"] = Ratio(counts["cost"], counts["back"], "ratio", "ratio")
+    total = counts.total("cases")
+    return measured(
+        shown(counts, by), by, found, {"cases": total, "open": total - counts.total("decided")}, conf_level,
         estimand="Days from filing to decision; share of decided cases that recovered anything; cost per unit recovered",
         title="Legal cases",
         notes=("Open cases count in the days (as censored), not in success or cost.",),
-        formats={"cases": "count", "open": "count"},
-        conf_level=conf_level,
-        by=shown_by,
-    )
+    )  # fmt: skip
 
 
-def _in_group_order(table: pd.DataFrame, groups: int) -> pd.DataFrame:
-    """First the rows of one measure for all groups, then …: sorted to group by group, measures in order."""
-    position = []
-    first, rest = range(groups), range(groups, len(table))
-    width = len(rest) // groups if groups else 0
-    for g in first:
-        position += [g, *(groups + g * width + k for k in range(width))]
-    return table.iloc[position].reset_index(drop=True)
+def _by_group(rows: pd.DataFrame, counts: Counts) -> list[pd.DataFrame]:
+    """Durations that are none (an end before the begin) left out, the rows of each group in turn."""
+    code = group_codes(rows, counts.groups, list(counts.groups.columns))
+    kept = rows["__days"] >= 0
+    return [rows.loc[kept & (code == g), ["__days", "__outcome"]] for g in range(len(counts.groups))]
 
 
 def arrangements(
@@ -158,7 +138,7 @@ def arrangements(
 
     frame, by = rows(book, "arrangements", "started_on", by, period)
     names = frame.collect_schema().names()
-    last = number(book.as_of)
+    last = day_of(book.as_of)
     status = nw.col("status").fill_null("active") if "status" in names else nw.lit("active")
     end = day_number("ended_on") if "ended_on" in names else nw.lit(None, nw.Int64)
     over = status.is_in(["kept", "broken"]) & (end <= last).fill_null(False)
@@ -168,50 +148,37 @@ def arrangements(
         __days=day - nw.col("__on"),
         __status=status,
     )
-    keys = inner(by)
+    inner = by_keys(by, "__by")
     ended = nw.col("__status").is_in(["kept", "broken"])
     counts = count(
         frame,
-        keys,
+        inner,
         {"agreed": nw.lit(1), "ended": flag(ended), "kept": flag(nw.col("__status") == "kept")},
     )
     need_rows(counts, "agreed", "arrangements")
-    groups = shown(counts, by)
-    sizes = {"agreed": counts.total("agreed"), "active": counts.total("agreed") - counts.total("ended")}
-    table, shown_by = measured(
-        groups, by, {"kept": Ratio(counts["kept"], counts["ended"])}, sizes, conf_level
-    )
-    plans = engine.collect(frame.select(*keys, "__days", "__outcome"))
-    parts = []
-    for g in range(len(groups)):
-        part = plans
-        for key in keys:
-            value = counts.groups[key].iloc[g]
-            part = part[part[key].isna()] if pd.isna(value) else part[part[key] == value]
-        part = part[part["__days"] >= 0]
-        found = dict.fromkeys(INTERVAL, np.nan)
-        if (part["__outcome"] != "censored").any():
-            curve = cumulative_incidence(
-                part[["__days", "__outcome"]], duration="__days", outcome="__outcome", conf_level=conf_level
-            ).at(horizon, beyond="nan")
-            broken = curve[curve["outcome"] == "broken"]
-            found = broken[list(INTERVAL)].iloc[0].to_dict() if len(broken) else {**found, "estimate": 0.0}
-        name = f"broken_within_{horizon}_days"
-        parts.append(
-            {
-                **(groups.iloc[g].to_dict() if by else {}), "measure": name,
-                **{n: v[g] for n, v in sizes.items()}, **found, "unit": "share",
-            }
-        )  # fmt: skip
-    extra = pd.DataFrame(parts).rename(columns=dict(zip(by, shown_by)))
-    return Measures(
-        table=_in_group_order(pd.concat([table, extra], ignore_index=True), len(groups)),
+    plans = engine.collect(frame.select(*inner, "__days", "__outcome"))
+
+    def share_broken(part: pd.DataFrame) -> dict[str, float]:
+        if not (part["__outcome"] != "censored").any():
+            return _NONE
+        curve = cumulative_incidence(part, duration="__days", outcome="__outcome", conf_level=conf_level).at(
+            horizon, beyond="nan"
+        )
+        found = curve[curve["outcome"] == "broken"]
+        return found.iloc[0][list(INTERVAL)].to_dict() if len(found) else {**_NONE, "estimate": 0.0}
+
+    agreed = counts.total("agreed")
+    return measured(
+        shown(counts, by), by,
+        {
+            "kept": Ratio(counts["kept"], counts["ended"]),
+            f"broken_within_{horizon}_days": given([share_broken(p) for p in _by_group(plans, counts)]),
+        },
+        {"agreed": agreed, "active": agreed - counts.total("ended")},
+        conf_level,
         estimand=f"Share of ended plans that were kept; share broken within {horizon} days of the start",
         title="Plans agreed",
-        formats={"agreed": "count", "active": "count"},
-        conf_level=conf_level,
-        by=shown_by,
-    )
+    )  # fmt: skip
 
 
 def reasons(
@@ -248,10 +215,7 @@ def reasons(
         "outcome", __account=nw.col("account_id"), __start=day_number("started_on"),
         __exit=nw.col("exit_day").cast(nw.Int64), __entry=nw.col("entry_day").cast(nw.Int64),
     )  # fmt: skip
-    if period is not None:
-        from collectlab.measures.actions_rows import within
-
-        episodes = within(episodes, "__start", period)
+    episodes = engine.computed(within(episodes, "__start", period))
     episodes, noted = same_engine(episodes, noted.select("__account", "__on", "__rep", "reason"))
     first = (
         episodes.join(noted, on="__account", how="inner")
@@ -264,29 +228,24 @@ def reasons(
     if not len(counts.groups) or not counts["episodes"].sum():
         raise NotAvailable("no episode of this book or period has a reason noted.")
     everything = np.broadcast_to(counts["episodes"].sum(axis=1, keepdims=True), counts["episodes"].shape)
-    sizes = {"episodes": counts.total("episodes")}
-    table, names = measured(
-        counts.groups, ["reason"], {"share": Ratio(counts["episodes"], everything)}, sizes, conf_level
-    )
-    name = f"cured_within_{horizon}_days"
     cured = cure_rate(
         first.select("reason", "outcome", "__left"), horizons=(horizon,), by="reason", duration="__left",
         entry=None, conf_level=conf_level,
     ).table  # fmt: skip
     cured = counts.groups.merge(cured, on="reason", how="left")
-    extra = cured[["reason", *INTERVAL]].assign(measure=name, unit="share", episodes=sizes["episodes"])
-    total = engine.collect(episodes.select(n=nw.len()))["n"].iloc[0]
-    noted_in = int(counts["episodes"].sum())
-    return Measures(
-        table=_in_group_order(
-            pd.concat([table, extra[table.columns]], ignore_index=True), len(counts.groups)
-        ),
+    total = engine.collect(episodes.select(n=row_count()))["n"].iloc[0]
+    return measured(
+        counts.groups, ["reason"],
+        {
+            "share": Ratio(counts["episodes"], everything),
+            f"cured_within_{horizon}_days": Given([cured[name].to_numpy() for name in INTERVAL]),
+        },
+        {"episodes": counts.total("episodes")},
+        conf_level,
         estimand=f"Share of episodes with each reason; P(cured within {horizon} days of the note), other endings competing",
         title="Reasons of delinquency",
         notes=(
-            f"A reason was noted in {noted_in:,} of {int(total):,} episodes, more often in long ones: quick cures are never asked.",
+            f"A reason was noted in {int(counts['episodes'].sum()):,} of {int(total):,} episodes, more often in "
+            "long ones: quick cures are never asked.",
         ),
-        formats={"episodes": "count"},
-        conf_level=conf_level,
-        by=names,
-    )
+    )  # fmt: skip

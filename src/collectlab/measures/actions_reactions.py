@@ -9,21 +9,15 @@ import narwhals as nw
 import pandas as pd
 
 from collectlab.core import engine
+from collectlab.core.columns import day_number, day_of, flag, row_count, whole_money, whole_sum
+from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.tables import format_value
-from collectlab.measures.actions_rows import (
-    Period,
-    inner,
-    need_column,
-    need_rows,
-    number,
-    rows,
-    shown,
-    within,
-)
+from collectlab.measures.actions_rows import Period, need_column, need_rows, rows, shown, within
 from collectlab.measures.costs_touch import contact_made, last_touch
-from collectlab.measures.flows import UNIT, as_money, day_number, fixed, same_engine, whole_sum
-from collectlab.measures.ratios import Measures, Ratio, count, flag, measured
+from collectlab.measures.flows import UNIT, as_money
+from collectlab.measures.groups import by_keys
+from collectlab.measures.ratios import Measures, Ratio, count, measured
 
 #: Outcomes as they are shown, most welcome first.
 REACTIONS = ("promise", "contact", "hardship", "dispute", "refusal", "no_answer", "wrong_number")
@@ -73,7 +67,7 @@ def promises(
         raise FrameError(f"share is {share}, grace {grace}. Allowed: 0 < share ≤ 1 and days of grace ≥ 0.")
     frame, by = rows(book, "actions", "at", by, period)
     need_column(frame, "actions", "outcome", "promised_amount", "promised_on")
-    keys = inner(by)
+    keys = by_keys(by, "__by")
     told = frame.filter(~nw.col("outcome").is_null())
     tried = count(
         told,
@@ -85,13 +79,13 @@ def promises(
         },
     )
     need_rows(tried, "attempts", "actions with an outcome")
-    last = number(book.as_of)
+    last = day_of(book.as_of)
     given = told.filter(nw.col("outcome") == "promise").select(
         *keys,
         "__rep",
         "__account",
         "__on",
-        __amount=fixed("promised_amount"),
+        __amount=whole_money("promised_amount", UNIT),
         __until=day_number("promised_on") + grace,
     )
     given = given.with_columns(
@@ -99,9 +93,7 @@ def promises(
         .then(flag(nw.col("__until") <= last))
         .otherwise(nw.lit(-1))
     )
-    states = engine.collect(given.group_by("__state").agg(n=nw.len().cast(nw.Int64))).set_index("__state")[
-        "n"
-    ]
+    states = engine.collect(given.group_by("__state").agg(n=row_count())).set_index("__state")["n"]
     due = given.filter(nw.col("__state") == 1)
     due, money = same_engine(due, as_money(book.table("payments"), "paid_on", "amount"))
     one = ["__account", "__on", "__until", "__amount"]  # the same promise noted twice is one promise
@@ -111,7 +103,7 @@ def promises(
         .join(money.rename({"__on": "__day", "__amount": "__paid"}), on="__account", how="inner")
         .filter((nw.col("__day") >= nw.col("__on")) & (nw.col("__day") <= nw.col("__until")))
         .group_by(*one)
-        .agg(__paid=whole_sum(nw.col("__paid")))
+        .agg(__paid=whole_sum("__paid"))
     )
     due = due.join(paid, on=one, how="left").with_columns(__paid=nw.col("__paid").fill_null(0))
     judged = count(
@@ -125,7 +117,16 @@ def promises(
         },
         tried.groups,
     )
-    table, names = measured(
+    notes = [
+        f"Kept: at least {share:.0%} of the amount paid by {grace} days after the promised date.".replace(
+            "%", " %"
+        )
+    ]
+    if n := states.get(0, 0):
+        notes.append(f"{n:,} promises are not yet due and are not judged.")
+    if n := states.get(-1, 0):
+        notes.append(f"{n:,} promises without amount or date cannot be judged.")
+    return measured(
         shown(tried, by),
         by,
         {
@@ -139,25 +140,10 @@ def promises(
             "due": judged.total("due"),
         },
         conf_level,
-    )
-    notes = [
-        f"Kept: at least {share:.0%} of the amount paid by {grace} days after the promised date.".replace(
-            "%", " %"
-        )
-    ]
-    if n := states.get(0, 0):
-        notes.append(f"{n:,} promises are not yet due and are not judged.")
-    if n := states.get(-1, 0):
-        notes.append(f"{n:,} promises without amount or date cannot be judged.")
-    return Measures(
-        table=table,
         estimand="Contacts of attempts, promises of contacts, promises kept of promises due",
         title="Promises to pay",
         shown=("kept",),
         notes=tuple(notes),
-        formats=dict.fromkeys(("attempts", "contacts", "promises", "due"), "count"),
-        conf_level=conf_level,
-        by=names,
     )
 
 
@@ -182,24 +168,18 @@ def reactions(
     need_column(frame, "actions", "outcome")
     told = frame.filter(~nw.col("outcome").is_null())
     sums = {r: flag(nw.col("outcome") == r) for r in REACTIONS}
-    counts = count(told, inner(by), {"attempts": nw.lit(1), **sums})
+    counts = count(told, by_keys(by, "__by"), {"attempts": nw.lit(1), **sums})
     need_rows(counts, "attempts", "actions with an outcome")
     present = [r for r in REACTIONS if counts[r].sum()]
-    table, names = measured(
+    return measured(
         shown(counts, by),
         by,
         {r: Ratio(counts[r], counts["attempts"]) for r in present},
         {"attempts": counts.total("attempts")},
         conf_level,
-    )
-    return Measures(
-        table=table,
         estimand="Share of attempts with each outcome, among actions whose outcome is known",
         title="How debtors reacted",
         shown=("promise", "refusal", "hardship", "dispute"),
-        formats={"attempts": "count"},
-        conf_level=conf_level,
-        by=names,
     )
 
 
@@ -235,7 +215,7 @@ def complaints(
     """
     told = book.table("complaints")
     frame, by = rows(book, "actions", "at", by, period)
-    keys = inner(by)
+    keys = by_keys(by, "__by")
     contacts = frame.filter(contact_made(frame.collect_schema().names()))
     bases = count(contacts, keys, {"contacts": nw.lit(1)})
     need_rows(bases, "contacts", "contacts")
@@ -268,15 +248,15 @@ def complaints(
     if upheld:
         ratios["upheld"] = Ratio(counts["upheld"], counts["known"])
     sizes = {"contacts": bases.total("contacts"), "complaints": counts.total("complaints")}
-    table, names = measured(shown(bases, by), by, ratios, sizes, conf_level)
-    return Measures(
-        table=table,
+    return measured(
+        shown(bases, by),
+        by,
+        ratios,
+        sizes,
+        conf_level,
         estimand="Complaints per 1,000 contacts (messages and letters included)",
         title="Complaints",
         notes=tuple(notes),
-        formats={"contacts": "count", "complaints": "count"},
-        conf_level=conf_level,
-        by=names,
     )
 
 
@@ -305,10 +285,10 @@ def satisfaction(
     [[2.0, 65.0, 0.5]]
     """
     frame, by = rows(book, "surveys", "at", by, period)
-    frame = frame.with_columns(__score=fixed("score")).filter(~nw.col("__score").is_null())
+    frame = frame.with_columns(__score=whole_money("score", UNIT)).filter(~nw.col("__score").is_null())
     counts = count(
         frame,
-        inner(by),
+        by_keys(by, "__by"),
         {
             "answers": nw.lit(1),
             "score": nw.col("__score"),
@@ -316,7 +296,7 @@ def satisfaction(
         },
     )
     need_rows(counts, "answers", "survey answers")
-    table, names = measured(
+    return measured(
         shown(counts, by),
         by,
         {
@@ -325,15 +305,9 @@ def satisfaction(
         },
         {"answers": counts.total("answers")},
         conf_level,
-    )
-    return Measures(
-        table=table,
         estimand=f"Mean score (0–100) and share of answers of {threshold:g} or more, of those who answered",
         title="Satisfaction",
         notes=(_response(book, frame, period), "Those who did not answer may be less, or more, content."),
-        formats={"answers": "count"},
-        conf_level=conf_level,
-        by=names,
     )
 
 

@@ -10,12 +10,12 @@ import narwhals as nw
 import pandas as pd
 
 from collectlab.core import engine
+from collectlab.core.columns import as_list, day_number, day_of, month_number, month_text
 from collectlab.core.errors import FrameError, NotAvailable, first_few, nearest
 from collectlab.core.jackknife import with_replicates
-from collectlab.measures._counting import as_list
-from collectlab.measures._snapshots import as_date
-from collectlab.measures.flows import day_number, distinct_groups
+from collectlab.measures.groups import named
 from collectlab.measures.ratios import Counts
+from collectlab.measures.snapshots import as_date
 
 Period = tuple[date | str, date | str] | None
 
@@ -37,8 +37,7 @@ def rows(
     columns, joined = {}, []
     for i, name in enumerate(by):
         if name == "month" and name not in names:
-            day = nw.col(on).cast(nw.Date).dt
-            columns[f"__by{i}"] = day.year().cast(nw.Int64) * 12 + day.month().cast(nw.Int64) - 1
+            columns[f"__by{i}"] = month_number(on)
         elif name == "team" and {"team", "agency"} & set(names):
             found = [nw.col(c).cast(nw.String) for c in ("team", "agency") if c in names]
             columns[f"__by{i}"] = nw.coalesce(*found)
@@ -71,36 +70,19 @@ def days_of(period: Period) -> tuple[int, int]:
     """First and last day of a period as day numbers."""
     if not isinstance(period, (tuple, list)) or len(period) != 2:
         raise FrameError(f"period is {period!r}. Allowed: (first day, last day), or None for all.")
-    first, last = (number(as_date(day)) for day in period)
+    first, last = (day_of(as_date(day)) for day in period)
     if first > last:
         raise FrameError(f"period ends ({period[1]}) before it begins ({period[0]}).")
     return first, last
 
 
-def number(day: date) -> int:
-    """A date as whole days since 1970-01-01."""
-    return (day - date(1970, 1, 1)).days
-
-
-def inner(by: Sequence[str]) -> list[str]:
-    """The internal names of the grouping columns."""
-    return [f"__by{i}" for i in range(len(by))]
-
-
 def shown(counts: Counts, by: Sequence[str]) -> pd.DataFrame:
     """The groups under their own names, months as ``2026-10``, missing as "(missing)"."""
     groups = counts.groups
-    if not by:
-        return groups
-    groups = groups.set_axis(list(by), axis=1)
-    if "month" in by and len(groups) and pd.api.types.is_numeric_dtype(groups["month"]):
-        groups["month"] = groups["month"].map(month_text)
-    return groups.astype(object).where(groups.notna(), "(missing)")
-
-
-def month_text(month: float) -> str | None:
-    """Year · 12 + month − 1 as ``2026-10``."""
-    return None if pd.isna(month) else f"{int(month) // 12}-{int(month) % 12 + 1:02d}"
+    for key, name in zip(groups.columns, by):
+        if name == "month" and pd.api.types.is_numeric_dtype(groups[key]):
+            groups = groups.assign(**{key: groups[key].map(month_text)})
+    return named(groups, by)
 
 
 def need_rows(counts: Counts, name: str, what: str) -> None:
@@ -114,16 +96,3 @@ def need_column(frame: nw.LazyFrame, table: str, *columns: str) -> None:
     names = frame.collect_schema().names()
     if gone := [c for c in columns if c not in names]:
         raise NotAvailable(f"this book's {table} have no {first_few(gone)}.")
-
-
-__all__ = [
-    "Period",
-    "days_of",
-    "distinct_groups",
-    "inner",
-    "need_column",
-    "need_rows",
-    "rows",
-    "shown",
-    "within",
-]

@@ -11,18 +11,14 @@ import pandas as pd
 
 from collectlab.book.episodes import bucket_labels
 from collectlab.core import engine
+from collectlab.core.columns import day_of, flag, row_count, step_of, whole_sum
+from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.core.jackknife import GROUPS, jackknife
-from collectlab.measures._snapshots import groups_of, shares
-from collectlab.measures.actions_rows import Period, number, rows
-from collectlab.measures.flows import (
-    as_money,
-    lay_on_days,
-    same_engine,
-    spells_with_windows,
-    whole_sum,
-)
-from collectlab.measures.ratios import INTERVAL, Measures
+from collectlab.core.jackknife import GROUPS, jackknife, shares, sums_at
+from collectlab.measures.actions_rows import Period, rows, within
+from collectlab.measures.flows import as_money, lay_on_days, spells_with_windows
+from collectlab.measures.groups import groups_of
+from collectlab.measures.ratios import Given, Measures, measured
 
 _EPISODES, _CURED, _OWED, _BACK = range(4)
 
@@ -80,7 +76,7 @@ def team_comparison(
     amount = "amount_at_entry"
     spells = spells_with_windows(episodes, by=[], amount=amount, cluster="customer_id", as_of=book.as_of)
     spells, acts = same_engine(spells, acts)
-    last = number(book.as_of)
+    last = day_of(book.as_of)
     first = (
         spells.filter(~nw.col("__late") & nw.col("__lasts"))
         .join(acts, on="__account", how="inner")
@@ -88,22 +84,17 @@ def team_comparison(
         .filter((nw.col("__since") >= min(labels)) & (nw.col("__since") < nw.col("__exit")))
         .unique(subset=["__account", "__start"], keep="first", order_by=["__on", "__at", "__by0"])
     )
-    if period is not None:
-        from collectlab.measures.actions_rows import within
-
-        first = within(first, "__on", period)
-    low = nw.lit(None, nw.Int64)
-    for bound in labels:
-        low = nw.when(nw.col("__since") >= bound).then(nw.lit(bound)).otherwise(low)
+    first = within(first, "__on", period)
     young = nw.col("__on") > last - horizon
     lost = (nw.col("__outcome") == "censored") & (nw.col("__exit") < nw.col("__since") + horizon)
     judged = (nw.col("__outcome") == "cured") & (nw.col("__exit") <= nw.col("__since") + horizon)
     first = first.select(
-        "__account", "__start", "__rep", "__by0", "__since", "__cap", "__owes", __stage=low,
+        "__account", "__start", "__rep", "__by0", "__since", "__cap", "__owes", __stage=step_of("__since", labels),
         __why=nw.when(young).then(nw.lit(1)).when(lost).then(nw.lit(2)).otherwise(nw.lit(0)),
-        __cured=nw.when(judged).then(nw.lit(1)).otherwise(nw.lit(0)),
+        __cured=flag(judged),
     )  # fmt: skip
-    left_out = engine.collect(first.group_by("__why").agg(n=nw.len().cast(nw.Int64))).set_index("__why")["n"]
+    first = engine.computed(first)
+    left_out = engine.collect(first.group_by("__why").agg(n=row_count())).set_index("__why")["n"]
     cases = first.filter(nw.col("__why") == 0)
     has_money = book.has("payments")
     if has_money:
@@ -122,20 +113,19 @@ def team_comparison(
         cases = cases.join(paid, on=["__account", "__start"], how="left")
     else:
         cases = cases.with_columns(__before=nw.lit(0), __back=nw.lit(0))
-    owed = (
-        nw.when(nw.col("__owes")).then(nw.col("__cap") - nw.col("__before").fill_null(0)).otherwise(nw.lit(0))
-    )
+    left = nw.col("__cap") - nw.col("__before").fill_null(0)
+    owed = nw.when(nw.col("__owes")).then(left).otherwise(nw.lit(0))
     cases = cases.with_columns(__owed=owed, __back=nw.col("__back").fill_null(0))
     cells = engine.collect(
         cases.group_by("__by0", "__rep", "__stage", "__cap").agg(
-            episodes=nw.len().cast(nw.Int64), cured=whole_sum(nw.col("__cured")),
-            owed=whole_sum(nw.col("__owed")), back=whole_sum(nw.col("__back")),
+            episodes=row_count(), cured=whole_sum("__cured"),
+            owed=whole_sum("__owed"), back=whole_sum("__back"),
         )
     )  # fmt: skip
     if cells.empty:
         raise NotAvailable(f"no episode has a first action followed for {horizon} days.")
     counts, groups = _strata(cells, by, bands)
-    table, names = _table(counts, groups, by, has_money, conf_level)
+    found = _found(counts, has_money, conf_level)
     notes = ["Not causal: cases alike on paper may still differ between teams."]
     reasons = {
         1: f"had their first action less than {horizon} days before the end of the book",
@@ -144,17 +134,18 @@ def team_comparison(
     notes += [
         f"{int(left_out[k]):,} cases left out: they {text}." for k, text in reasons.items() if k in left_out
     ]
-    if any(table[table["measure"] == "covered"]["estimate"] < 1):
+    if any(found["covered"].values[0] < 1):
         notes.append("Covered: share of all cases that are of a kind the team has; standardised over those.")
-    return Measures(
-        table=table,
+    return measured(
+        groups,
+        [by],
+        found,
+        {"episodes": counts[..., _EPISODES].sum(axis=(0, 2))},
+        conf_level,
         estimand=f"P(cured within {horizon} days of the team's first action), as it is and at the mix of cases of all teams",
         title=f"Cured within {horizon} days by team",
         shown=("cured", "cured_standardised"),
         notes=tuple(notes),
-        formats={"episodes": "count"},
-        conf_level=conf_level,
-        by=names,
     )
 
 
@@ -166,15 +157,12 @@ def _strata(cells: pd.DataFrame, by: str, bands: int) -> tuple[np.ndarray, pd.Da
         zip(amounts.index, np.minimum((place * bands / max(amounts.sum(), 1)).astype(int), bands - 1))
     )
     cells = cells.assign(band=cells["__cap"].map(band).fillna(-1).astype(int))
-    groups, team = groups_of(
-        cells.rename(columns={"__by0": "by0"}), [by], ("measure", "episodes", "unit", *INTERVAL)
-    )
+    groups, team = groups_of(cells.rename(columns={"__by0": "by0"}), [by])
     _, stratum = np.unique(cells[["__stage", "band"]].to_numpy(float), axis=0, return_inverse=True)
-    counts = np.zeros((GROUPS, len(groups), stratum.max() + 1, 4))
-    for k, column in enumerate(("episodes", "cured", "owed", "back")):
-        where = (cells["__rep"].to_numpy(int), team, stratum.ravel())
-        np.add.at(counts[..., k], where, cells[column].to_numpy(float))
-    return counts, groups
+    where = (cells["__rep"].to_numpy(int), team, stratum.ravel())
+    shape = (GROUPS, len(groups), stratum.max() + 1)
+    counts = [sums_at(where, cells[c], shape) for c in ("episodes", "cured", "owed", "back")]
+    return np.stack(counts, axis=-1), groups
 
 
 def _standardised(counts: np.ndarray, top: int, bottom: int) -> np.ndarray:
@@ -192,9 +180,7 @@ def _covered(counts: np.ndarray) -> np.ndarray:
     return ((counts[..., _EPISODES] > 0) * weights).sum(axis=1) / weights.sum()
 
 
-def _table(
-    counts: np.ndarray, groups: pd.DataFrame, by: str, has_money: bool, conf_level: float
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _found(counts: np.ndarray, has_money: bool, conf_level: float) -> dict[str, Given]:
     total = counts.sum(axis=0)
     present = counts[..., _EPISODES].sum(axis=2) > 0
 
@@ -216,14 +202,6 @@ def _table(
         found[name] = jackknife(total, counts, statistic, conf_level, "logit", here)
     cases = counts[..., _EPISODES].sum(axis=2)
     found["cured"] = shares(counts[..., _CURED].sum(axis=2), cases, cases.sum(axis=0), conf_level)
-    covered = _covered(total)
-    rows = []
-    for g in range(len(groups)):
-        size = int(total[g, :, _EPISODES].sum())
-        key = groups.iloc[g].to_dict()
-        for name, values in found.items():
-            numbers = dict(zip(INTERVAL, (float(v[g]) for v in values)))
-            rows.append({**key, "measure": name, "episodes": size, **numbers, "unit": "share"})
-        blank = {**dict.fromkeys(INTERVAL, np.nan), "estimate": float(covered[g])}
-        rows.append({**key, "measure": "covered", "episodes": size, **blank, "unit": "share"})
-    return pd.DataFrame(rows), tuple(groups.columns)
+    nothing = np.full(len(total), np.nan)
+    found["covered"] = (_covered(total), nothing, nothing, nothing)
+    return {name: Given(values) for name, values in found.items()}

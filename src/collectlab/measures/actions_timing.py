@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core import engine
+from collectlab.core.columns import as_list, day_number, flag, row_count, whole_sum
+from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.measures._counting import as_list
-from collectlab.measures._snapshots import groups_of
+from collectlab.core.jackknife import INTERVAL
 from collectlab.measures.actions_rows import Period, rows, within
 from collectlab.measures.costs_touch import contact_made
-from collectlab.measures.flows import day_number, same_engine
-from collectlab.measures.ratios import INTERVAL, Measures
+from collectlab.measures.groups import by_keys, groups_of
+from collectlab.measures.ratios import Measures, given, measured
 from collectlab.measures.survival import cumulative_incidence, kaplan_meier
 
 _KINDS = {"first action": "__any", "first debtor contact": "__debtor"}
@@ -42,11 +43,12 @@ def first_contacts(
     engine.require(episodes, *by)
     episodes = within(episodes.with_columns(__start=day_number("started_on")), "__start", period)
     late = nw.col("entry_day") > 0
-    left_out = engine.collect(episodes.select(n=nw.when(late).then(nw.lit(1)).otherwise(nw.lit(0)).sum()))[
-        "n"
-    ].iloc[0]
+    episodes = engine.computed(
+        episodes.select("account_id", "__start", "entry_day", "exit_day", "outcome", *by)
+    )
+    left_out = engine.collect(episodes.select(n=whole_sum(flag(late))))["n"].iloc[0]
     episodes = episodes.filter(~late & (nw.col("exit_day") > 0)).select(
-        *(nw.col(b).alias(f"by{i}") for i, b in enumerate(by)),
+        *(nw.col(b).alias(key) for b, key in zip(by, by_keys(by))),
         __account=nw.col("account_id"),
         __start=nw.col("__start"),
         __exit=nw.col("exit_day").cast(nw.Int64),
@@ -65,8 +67,8 @@ def first_contacts(
         )
     )
     found = episodes.join(first, on=keys, how="left")
-    groups = [f"by{i}" for i in range(len(by))]
-    parts = []
+    groups = by_keys(by)
+    blocks, sizes, rows_of = [], [], []
     for contact, column in _KINDS.items():
         timed = found.select(
             *groups,
@@ -74,37 +76,28 @@ def first_contacts(
             end=nw.when(~nw.col(column).is_null()).then(nw.lit("reached"))
             .when(nw.col("__censored")).then(nw.lit("censored")).otherwise(nw.lit("ended")),
         )  # fmt: skip
-        cells = engine.collect(timed.group_by(*groups, "days", "end").agg(n=nw.len().cast(nw.Int64)))
+        cells = engine.collect(timed.group_by(*groups, "days", "end").agg(n=row_count()))
         if cells.empty:
             raise NotAvailable("no episode of this book or period is watched from its first day.")
-        keys_shown, place = groups_of(cells, by, ("contact", "measure", "episodes", "unit", *INTERVAL))
-        for g in range(len(keys_shown)):
-            part = cells[place == g]
-            for row in _of_group(part, days, conf_level):
-                parts.append(
-                    {
-                        **(keys_shown.iloc[g].to_dict() if by else {}),
-                        "contact": contact,
-                        "measure": row.pop("measure"),
-                        "episodes": int(part["n"].sum()),
-                        **row,
-                    }
-                )
-    table = pd.DataFrame(parts)
-    names = [c for c in table.columns if c not in ("measure", "episodes", "unit", *INTERVAL)]
+        shown, place = groups_of(cells, by, ("contact",))
+        blocks.append(shown.assign(contact=contact))
+        for g in range(len(shown)):
+            sizes.append(cells.loc[place == g, "n"].sum())
+            rows_of.append(_of_group(cells[place == g], days, conf_level))
+    shown = pd.concat(blocks, ignore_index=True)
+    within_days = [f"within {d} days" for d in days]
+    measures = {name: given([row[name] for row in rows_of]) for name in within_days}
+    measures["median days"] = given([row["median days"] for row in rows_of], "days")
     notes = ["An episode that ended before anything was done is not reached."]
     if left_out:
         notes.append(f"{int(left_out):,} episodes first seen after day 0 are left out.")
-    return Measures(
-        table=table,
+    return measured(
+        shown, list(shown.columns), measures, {"episodes": np.array(sizes)}, conf_level,
         estimand="Share of episodes acted on (contacted) within days of day 0, end of the episode competing; median days if none ended",
         title="Time to first contact",
-        shown=tuple(f"within {d} days" for d in days),
+        shown=tuple(within_days),
         notes=tuple(notes),
-        formats={"episodes": "count"},
-        conf_level=conf_level,
-        by=tuple(names),
-    )
+    )  # fmt: skip
 
 
 def _debtor(names: list[str]) -> nw.Expr:
@@ -117,24 +110,20 @@ def _debtor(names: list[str]) -> nw.Expr:
     in_person = in_person & contact_made(names)
     if "party" in names:
         in_person = in_person & ~(nw.col("party") == "third_party").fill_null(False)
-    return nw.when(in_person).then(nw.lit(1)).otherwise(nw.lit(0))
+    return flag(in_person)
 
 
-def _of_group(part: pd.DataFrame, days: list[int], conf_level: float) -> list[dict[str, Any]]:
-    reached = (part["end"] == "reached").any()
+def _of_group(part: pd.DataFrame, days: list[int], conf_level: float) -> dict[str, dict[str, float]]:
+    """Measure → estimate and interval."""
     missing = dict.fromkeys(INTERVAL, np.nan)
-    frame = part[["days", "end", "n"]]
     options = {"duration": "days", "outcome": "end", "weight": "n", "conf_level": conf_level}
-    out = []
-    if reached:
+    frame, columns = part[["days", "end", "n"]], list(INTERVAL)
+    if (part["end"] == "reached").any():
         curve = cumulative_incidence(frame, **options).at(days, beyond="nan")
-        shares = curve[curve["outcome"] == "reached"][list(INTERVAL)].to_dict("records")
-        median = kaplan_meier(frame, event=("reached",), **options).quantiles(0.5).table.iloc[0]
-        median = {k: float(median[k]) for k in INTERVAL}
+        shares = curve[curve["outcome"] == "reached"][columns].to_dict("records")
+        median = kaplan_meier(frame, event=("reached",), **options).quantiles(0.5).table.iloc[0][columns]
     else:
         last = part["days"].max()
         shares = [{**missing, "estimate": 0.0 if d <= last else np.nan} for d in days]
         median = missing
-    for day, share in zip(days, shares):
-        out.append({"measure": f"within {day} days", **share, "unit": "share"})
-    return [*out, {"measure": "median days", **median, "unit": "days"}]
+    return {f"within {d} days": share for d, share in zip(days, shares)} | {"median days": median}

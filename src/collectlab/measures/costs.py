@@ -9,28 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
 import numpy as np
-import pandas as pd
 
 from collectlab.core import engine
+from collectlab.core.columns import as_list, day_number, flag, row_count, whole_sum
+from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.core.jackknife import GROUPS, jackknife, with_replicates
-from collectlab.core.plots import PALETTE, new_axes
-from collectlab.measures._counting import as_list
-from collectlab.measures.charts import legend, reach, titled, unit_axis
+from collectlab.core.jackknife import GROUPS, jackknife, sums_at, with_replicates
+from collectlab.core.plots import PALETTE, legend, level_axis, new_axes, reach, titled, unit_axis
 from collectlab.measures.costs_touch import contact_made, last_touch, with_cost, with_strategy
-from collectlab.measures.flows import (
-    UNIT,
-    as_money,
-    count_flows,
-    day_number,
-    distinct_groups,
-    group_codes,
-    lay_on_days,
-    same_engine,
-    spells_with_windows,
-    whole_sum,
-)
-from collectlab.measures.ratios import Measures, group_labels
+from collectlab.measures.flows import UNIT, as_money, count_flows, lay_on_days, spells_with_windows
+from collectlab.measures.groups import by_keys, distinct_groups, group_codes, group_labels
+from collectlab.measures.ratios import Given, Measures, measured
 
 __all__ = ["CostBenefit", "cost_benefit", "with_strategy"]
 
@@ -73,8 +62,7 @@ class CostBenefit(Measures):
         )
         ax.axvline(0, color="#444444", linewidth=0.8)
         ax.set_yticks(place, labels)
-        ax.grid(axis="y", visible=False)
-        ax.grid(axis="x", visible=True)
+        level_axis(ax)
         ax.set_xlabel("Money per episode" if self.basis == "episode" else "Money")
         unit_axis(ax, "money")
         legend(ax, outside=True)
@@ -199,17 +187,22 @@ def _by_episode(
             return of(curve["costs"][:, -1] / UNIT, curve["payments"][:, -1] / UNIT)
 
         label = name if name == "cost_per_100_recovered" else f"{name}_per_episode"
-        found[label] = (unit, flows.estimate(statistic, conf_level))
+        found[label] = Given(flows.estimate(statistic, conf_level), unit)
     outside = flows.accounting["costs: in no episode"] + flows.accounting["costs: before first seen"]
     if outside:
         notes = [
             *notes,
             f"{outside:,.0f} spent outside the episodes (reminders, before first seen) is not counted.",
         ]
-    if any(np.isnan(values[0]).any() for _, values in found.values()):
+    if any(np.isnan(measure.values[0]).any() for measure in found.values()):
         notes = [*notes, f"Missing (–): no episode is followed for {horizon} days, or nothing was recovered."]
-    return CostBenefit(
-        table=_long(flows.groups[by], {"episodes": flows.episodes}, found),
+    return measured(
+        flows.groups,
+        by,
+        found,
+        {"episodes": flows.episodes},
+        conf_level,
+        kind=CostBenefit,
         estimand=f"Mean cost and recovery per episode within {horizon} days of the first day past due",
         unit="money2",
         title=f"Cost and benefit within {horizon} days",
@@ -218,8 +211,6 @@ def _by_episode(
             *notes,
             "Recovered: payments in the episode, no more than was overdue at entry.",
         ),
-        conf_level=conf_level,
-        by=tuple(by),
     )
 
 
@@ -230,14 +221,14 @@ def _by_contact(
         raise FrameError(f"window is {window!r}. Allowed: whole days ≥ 0.")
     spells = spells_with_windows(episodes, by=[], amount=amount, cluster=cluster, as_of=as_of)
     spells, money, spent = same_engine(spells, as_money(payments, "paid_on", "amount"), spent)
-    inner = [f"__by{i}" for i in range(len(by))]
+    inner = by_keys(by, "__by")
     deeds = spent.select(
         *(nw.col(b).alias(i) for b, i in zip(by, inner)),
         __account=nw.col("account_id"),
         __at=nw.col("at"),
         __on=day_number("at"),
         __cost=nw.col("__cost"),
-        __reached=nw.when(contact_made(spent.collect_schema().names())).then(nw.lit(1)).otherwise(nw.lit(0)),
+        __reached=flag(contact_made(spent.collect_schema().names())),
     )
     owners = spells.select("__account", "__rep").unique(subset=["__account"], keep="any")
     # an account with actions but no episode stands for itself
@@ -246,9 +237,9 @@ def _by_contact(
     deeds = own.join(owners, on="__account", how="left").with_columns(__rep=nw.coalesce("__rep", "__own"))
     spent_cells = engine.collect(
         deeds.group_by(*inner, "__rep").agg(
-            __cost=whole_sum(nw.col("__cost")),
-            __actions=nw.len().cast(nw.Int64),
-            __contacts=whole_sum(nw.col("__reached")),
+            __cost=whole_sum("__cost"),
+            __actions=row_count(),
+            __contacts=whole_sum("__reached"),
         )
     )
     paid = lay_on_days(spells, money, by=[], capped=True).select(
@@ -257,15 +248,16 @@ def _by_contact(
     paid_cells = engine.collect(
         last_touch(deeds.filter(nw.col("__reached") == 1), paid, inner, window)
         .group_by(*inner, "__rep", "__credited")
-        .agg(__counted=whole_sum(nw.col("__counted")))
+        .agg(__counted=whole_sum("__counted"))
     )
     groups = distinct_groups(spent_cells, inner)
     credited = paid_cells[paid_cells["__credited"] == 1]
-    counts = np.zeros((GROUPS, len(groups), 3))
-    counts[..., 2] = 1.0  # so that sums without a replicate group can be scaled up
-    for cells, column, k in ((spent_cells, "__cost", 0), (credited, "__counted", 1)):
+    sums = []
+    for cells, column in ((spent_cells, "__cost"), (credited, "__counted")):
         where = (cells["__rep"].to_numpy(int), group_codes(cells, groups, inner))
-        np.add.at(counts[..., k], where, cells[column].to_numpy(float))
+        sums.append(sums_at(where, cells[column], (GROUPS, len(groups))))
+    # the ones scale up the sums that lack a replicate group
+    counts = np.stack([*sums, np.ones((GROUPS, len(groups)))], axis=-1)
     found = {}
     for name, (unit, of) in _MEASURES.items():
 
@@ -273,16 +265,20 @@ def _by_contact(
             up = GROUPS / sums[..., 2] / UNIT
             return of(sums[..., 0] * up, sums[..., 1] * up)
 
-        found[name] = (unit, jackknife(counts.sum(axis=0), counts, statistic, conf_level))
+        found[name] = Given(jackknife(counts.sum(axis=0), counts, statistic, conf_level), unit)
     where = group_codes(spent_cells, groups, inner)
     sizes = {
         name: np.bincount(where, spent_cells[f"__{name}"].to_numpy(float), len(groups)).astype("int64")
         for name in ("actions", "contacts")
     }
     total, followed = paid_cells["__counted"].sum() / UNIT, credited["__counted"].sum() / UNIT
-    table = _long(groups.set_axis(by, axis=1), sizes, found)
-    return CostBenefit(
-        table=table,
+    return measured(
+        groups,
+        by,
+        found,
+        sizes,
+        conf_level,
+        kind=CostBenefit,
         estimand=f"Cost of all actions, and money recovered within {window} days after the last contact",
         unit="money",
         title=f"Cost and benefit by {' × '.join(by)}",
@@ -291,8 +287,6 @@ def _by_contact(
             "Gross: what followed a contact, not what was caused by it; a payment counts for the last contact only.",
             f"{total - followed:,.0f} of {total:,.0f} recovered followed no contact within {window} days.",
         ),
-        conf_level=conf_level,
-        by=tuple(by),
         basis="contact",
     )
 
@@ -309,21 +303,3 @@ _MEASURES = {
     "net": ("money2", lambda cost, recovered: recovered - cost),
     "cost_per_100_recovered": ("money2", _per_100),
 }
-
-
-def _long(groups: pd.DataFrame, sizes: Mapping[str, np.ndarray], found: Mapping) -> pd.DataFrame:
-    """One row per group × measure."""
-    rows = []
-    for g in range(len(groups)):
-        for measure, (unit, values) in found.items():
-            numbers = dict(zip(("estimate", "std_error", "conf_low", "conf_high"), (v[g] for v in values)))
-            rows.append(
-                {
-                    **groups.iloc[g].to_dict(),
-                    "measure": measure,
-                    **{name: size[g] for name, size in sizes.items()},
-                    **numbers,
-                    "unit": unit,
-                }
-            )
-    return pd.DataFrame(rows)

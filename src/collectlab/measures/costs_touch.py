@@ -9,8 +9,10 @@ from typing import Any
 import narwhals as nw
 
 from collectlab.core import engine
+from collectlab.core.columns import day_number, flag, row_count, whole_money, whole_sum
+from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, first_few
-from collectlab.measures.flows import UNIT, day_number, fixed, same_engine, whole_sum
+from collectlab.measures.flows import UNIT
 
 _NOT_REACHED = ("no_answer", "wrong_number")
 
@@ -57,7 +59,7 @@ def last_touch(
     near = (nw.col("__on") - nw.col("__touch") <= window).fill_null(False)
     return (
         paid.join(touched, on=["__account", "__on"], how="left")
-        .with_columns(__credited=nw.when(near).then(nw.lit(1)).otherwise(nw.lit(0)))
+        .with_columns(__credited=flag(near))
         .join(
             last.with_columns(__touch=nw.col("__on")).select("__account", "__touch", *groups),
             on=["__account", "__touch"],
@@ -80,15 +82,15 @@ def with_cost(
         if bad:
             raise FrameError(f"unit_costs: {first_few(list(bad.items()))}. Allowed: channel → number ≥ 0.")
     channel = nw.col("channel") if "channel" in names else nw.lit("action")
-    cost = fixed("cost") if "cost" in names else nw.lit(None, nw.Int64)
+    cost = whole_money("cost", UNIT) if "cost" in names else nw.lit(None, nw.Int64)
     for name, value in (unit_costs or {}).items():
         same = nw.when(channel.cast(nw.String) == name).then(nw.lit(round(value * UNIT))).cast(nw.Int64)
         cost = nw.coalesce(cost, same)
     costed = actions.with_columns(__channel=channel.cast(nw.String), __cost=cost)
     per = engine.collect(
         costed.group_by("__channel").agg(
-            n=nw.len().cast(nw.Int64),
-            missing=whole_sum(nw.when(nw.col("__cost").is_null()).then(nw.lit(1)).otherwise(nw.lit(0))),
+            n=row_count(),
+            missing=whole_sum(flag(nw.col("__cost").is_null())),
         )
     ).sort_values("__channel")
     without = per[per["missing"] == per["n"]]

@@ -13,12 +13,13 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 
+from collectlab.core.columns import as_list
 from collectlab.core.engine import require, scan
 from collectlab.measures import survival_math as math
-from collectlab.measures._counting import as_list, count_cells, resolve_events
-from collectlab.measures._counts import Cells, spoken
 from collectlab.measures.cure_after import definitions_compared, redefault
 from collectlab.measures.cure_rates import CureRates, listed, rates_within, whole_horizons
+from collectlab.measures.survival_cells import Cells, spoken
+from collectlab.measures.survival_counting import count_cells, resolve_events
 from collectlab.measures.survival_curves import whole_days
 
 __all__ = ["CureRates", "cure_rate", "definitions_compared", "midway", "redefault"]

@@ -9,13 +9,14 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from collectlab.book.episodes import OUTCOMES, day_number
+from collectlab.book.episodes import OUTCOMES
 from collectlab.book.open import Book
+from collectlab.core.columns import as_list, day_number, free_name
 from collectlab.core.engine import require, scan
 from collectlab.core.errors import FrameError
-from collectlab.measures._counting import NothingToCount, as_list, count_cells, free_name
+from collectlab.core.jackknife import INTERVAL
 from collectlab.measures.cure_rates import CureRates, listed, rates_within, whole_horizons
-from collectlab.measures.survival_curves import INTERVAL
+from collectlab.measures.survival_counting import NothingToCount, count_cells
 
 
 def redefault(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collectlab.core.plots import PALETTE, new_axes, percent_axis
+from collectlab.core.plots import PALETTE, legend, level_axis, new_axes, percent_axis, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,14 +44,13 @@ def draw_rates(rates: CureRates, ax: Axes | None, max_groups: int) -> Axes:
         ax.plot(centre, y, _MARKERS[j % len(_MARKERS)], color=colour, markersize=5, label=label)
     ax.set_yticks(range(len(shown)), [g if len(g) <= 30 else g[:29] + "…" for g in shown])
     ax.set_ylim(len(shown) - 0.45, -0.55)
-    ax.grid(axis="x", color="#E3E3E3", linewidth=0.8)
-    ax.grid(visible=False, axis="y")
+    level_axis(ax)
     ax.set_xlim(0, None)
     percent_axis(ax, "x")
     title = rates.title
     if len(shown) < len(groups):
         title += f": the {len(shown)} largest of {len(groups):,} groups"
-    ax.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+    titled(ax, title)
     if by:
         ax.set_ylabel(", ".join(by))
     if len(series) > 1:
@@ -59,12 +58,5 @@ def draw_rates(rates: CureRates, ax: Axes | None, max_groups: int) -> Axes:
 
         below = ax.transAxes + ScaledTranslation(0, -24 / 72, ax.figure.dpi_scale_trans)
         columns = 1 if max(len(str(v)) for v in series) > 20 else min(len(series), 4)
-        ax.legend(
-            fontsize=8.5,
-            frameon=False,
-            loc="upper left",
-            bbox_to_anchor=(0, 0),
-            bbox_transform=below,
-            ncols=columns,
-        )
+        legend(ax, loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, ncols=columns)
     return ax

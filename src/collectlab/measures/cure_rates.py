@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from collectlab.core.errors import FrameError, first_few
-from collectlab.core.jackknife import jackknife
+from collectlab.core.jackknife import INTERVAL, jackknife
 from collectlab.core.results import Result
 from collectlab.measures import survival_math as math
-from collectlab.measures._counts import Cells, Track, rename_groups, stack, whole
-from collectlab.measures.survival_curves import INTERVAL, whole_days
+from collectlab.measures.survival_cells import Cells, Track, rename_groups, stack, whole
+from collectlab.measures.survival_curves import whole_days
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,14 +11,14 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from collectlab.book.episodes import OUTCOMES
 from collectlab.core import engine
+from collectlab.core.columns import day_number, row_count
 from collectlab.core.errors import FrameError, NotAvailable, first_few
-from collectlab.core.plots import PALETTE
+from collectlab.core.plots import PALETTE, dots
 from collectlab.core.results import Result
 from collectlab.core.tables import humanise
-from collectlab.measures.charts import dots
 from collectlab.measures.drivers_design import Term, design, independent
-from collectlab.measures.flows import OUTCOMES, day_number
 from collectlab.measures.trend import trend
 
 if TYPE_CHECKING:
@@ -191,9 +191,7 @@ def _mature(frame: nw.LazyFrame, names: list[str], covariates: list[str], horizo
         __cluster=nw.col(group).cast(nw.String) if group else nw.lit(None, nw.String),
     )
     found = engine.collect(
-        base.group_by("__outcome").agg(
-            n=nw.len().cast(nw.Int64), last=(nw.col("__start") + nw.col("__seen")).max()
-        )
+        base.group_by("__outcome").agg(n=row_count(), last=(nw.col("__start") + nw.col("__seen")).max())
     )
     if found.empty:
         raise NotAvailable("there are no episodes.")
@@ -213,7 +211,7 @@ def _mature(frame: nw.LazyFrame, names: list[str], covariates: list[str], horizo
         .otherwise(nw.lit(0))
     )
     base = base.with_columns(__why=why)
-    left_out = engine.collect(base.group_by("__why").agg(n=nw.len().cast(nw.Int64))).set_index("__why")["n"]
+    left_out = engine.collect(base.group_by("__why").agg(n=row_count())).set_index("__why")["n"]
     reasons = {
         1: "were first seen after day 0",
         2: f"began less than {horizon} days before the end of the book",

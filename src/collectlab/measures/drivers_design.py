@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.measures._counting import natural
+from collectlab.measures.groups import natural
 
 _RARE = 30
 _RARE_SHARE = 0.01

@@ -15,45 +15,18 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from collectlab.book.episodes import OUTCOMES
 from collectlab.core import engine
+from collectlab.core.columns import as_list, day_number, day_of, row_count, whole_money, whole_sum
+from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable, first_few
-from collectlab.core.jackknife import GROUPS, jackknife, with_replicates
-from collectlab.measures._counting import as_list, natural, plain
+from collectlab.core.jackknife import GROUPS, jackknife, sums_at, with_replicates
+from collectlab.measures.groups import distinct_groups, group_codes
 
 #: Outcomes after which no more is recovered from the episode; after a charge-off the work goes on.
 FINAL = ("cured", "settled", "sold")
-OUTCOMES = (*FINAL, "charged_off", "censored")
 #: Money is counted in whole 1/UNIT of the currency: fine enough for the cost of one message.
 UNIT = 10_000
-_EPOCH = date(1970, 1, 1)
-
-
-def day_number(column: str) -> nw.Expr:
-    """A date as whole days since 1970-01-01 (the engines disagree on what date − date is)."""
-    moment = nw.col(column).cast(nw.Date).cast(nw.Datetime("us"))
-    return (moment - nw.lit(_EPOCH).cast(nw.Datetime("us"))).dt.total_minutes() // 1440
-
-
-def fixed(column: str) -> nw.Expr:
-    """Money in whole ten-thousandths, so that sums do not depend on the order of rows; NaN becomes missing."""
-    value = nw.col(column).cast(nw.Float64)
-    return nw.when(value.is_finite()).then((value * UNIT).round(0)).cast(nw.Int64)
-
-
-def whole_sum(expr: nw.Expr) -> nw.Expr:
-    """A sum of whole numbers as Int64 (DuckDB would widen it to 128 bits), 0 where there is none."""
-    return expr.sum().cast(nw.Int64).fill_null(0)
-
-
-def same_engine(first: nw.LazyFrame, *others: nw.LazyFrame) -> list[nw.LazyFrame]:
-    """Frames that can be joined: where the engines differ, all are moved into the embedded one."""
-    frames = [first, *others]
-    if len({f.implementation for f in frames}) == 1:
-        return frames
-    return [
-        f if f.implementation.is_duckdb() else engine.scan(f.collect(backend="pyarrow").to_native())
-        for f in frames
-    ]
 
 
 @dataclass(frozen=True)
@@ -146,57 +119,50 @@ def count_flows(
             __from=nw.min_horizontal(nw.col("__entry"), clip), __to=nw.min_horizontal(nw.col("__end"), clip)
         )
         .group_by(*by, *flags, "__from", "__to")
-        .agg(__n=nw.len().cast(nw.Int64), __owed=whole_sum(nw.col("__cap")))
+        .agg(__n=row_count(), __owed=whole_sum("__cap"))
     )
     notes = _check_cells(cells, amount)
     used = cells[cells["__owes"].astype(bool) & cells["__lasts"].astype(bool)]
     groups = distinct_groups(used, by)
     if used.empty:
         raise NotAvailable("no episode with an amount owed is under observation for a day or more.")
-    shape = (GROUPS, len(groups), horizon + 2)
     weigh = "__owed" if weight == "amount" else "__n"
-    rows = group_codes(used, groups, by)
 
-    def lay(day: str, value: str, keep: np.ndarray | None = None) -> np.ndarray:
-        out = np.zeros(shape)
-        values = used[value].to_numpy(float) * (1.0 if keep is None else keep)
-        np.add.at(out, (used["__rep"].to_numpy(int), rows, used[day].to_numpy(int)), values)
-        return out[..., : horizon + 1]
+    def lay(cells: pd.DataFrame, day: str, values: pd.Series) -> np.ndarray:
+        where = (cells["__rep"].to_numpy(int), group_codes(cells, groups, by), cells[day].to_numpy(int))
+        return sums_at(where, values, (GROUPS, len(groups), horizon + 2))[..., : horizon + 1]
 
-    final = used["__outcome"].isin(FINAL).to_numpy(float)
-    active = at_risk(lay("__from", "__n").sum(axis=0), lay("__to", "__n").sum(axis=0))
+    began, ended = lay(used, "__from", used["__n"]), lay(used, "__to", used["__n"])
     flow, accounting = {}, {}
+    parts = ["__counted", "__over", "__early"]
     for name, frame in zip(money, frames):
-        counted = match(spells, frame, by=by, horizon=horizon, capped=name in cap)
-        out = np.zeros(shape)
-        where = group_codes(counted, groups, by)
-        cell = (counted["__rep"].to_numpy(int), where, counted["__day"].to_numpy(int))
-        np.add.at(out, cell, counted["__counted"].to_numpy(float))
-        flow[name] = out[..., : horizon + 1]
-        total = engine.collect(frame.select(whole_sum(nw.col("__amount")).alias("total")))["total"].iloc[0]
+        counted = _match(spells, frame, by=by, horizon=horizon, capped=name in cap)
+        flow[name] = lay(counted, "__day", counted["__counted"])
+        total = int(engine.collect(frame.select(total=whole_sum("__amount")))["total"].iloc[0] or 0)
         within = counted["__day"] <= horizon
-        accounting[f"{name}: all"] = int(total or 0)
-        accounting[f"{name}: counted"] = int(counted.loc[within, "__counted"].sum())
-        accounting[f"{name}: above the amount owed"] = int(counted.loc[within, "__over"].sum())
-        accounting[f"{name}: before first seen"] = int(counted.loc[within, "__early"].sum())
-        accounting[f"{name}: after the horizon"] = int(
-            counted.loc[~within, ["__counted", "__over", "__early"]].sum().sum()
-        )
-        accounting[f"{name}: in no episode"] = accounting[f"{name}: all"] - int(
-            counted[["__counted", "__over", "__early"]].sum().sum()
-        )
-    size = pd.Series(used["__n"].to_numpy()).groupby(rows).sum().reindex(range(len(groups)), fill_value=0)
-    owed = pd.Series(used["__owed"].to_numpy()).groupby(rows).sum().reindex(range(len(groups)), fill_value=0)
+        sums = counted.loc[within, parts].sum()
+        later = counted.loc[~within, parts].sum().sum()
+        found = {
+            "all": total,
+            "counted": sums["__counted"],
+            "above the amount owed": sums["__over"],
+            "before first seen": sums["__early"],
+            "after the horizon": later,
+            "in no episode": total - sums.sum() - later,
+        }
+        accounting |= {f"{name}: {what}": int(value) for what, value in found.items()}
+    rows = group_codes(used, groups, by)
+    size, owed = (sums_at((rows,), used[column], (len(groups),)) for column in ("__n", "__owed"))
     return Flows(
         by=by,
         groups=groups,
-        enter=lay("__from", weigh),
-        end=lay("__to", weigh),
-        final=lay("__to", weigh, final),
+        enter=lay(used, "__from", used[weigh]),
+        end=lay(used, "__to", used[weigh]),
+        final=lay(used, "__to", used[weigh] * used["__outcome"].isin(FINAL)),
         flow=flow,
-        episodes=size.to_numpy(),
-        owed=owed.to_numpy() / UNIT,
-        active=active,
+        episodes=size.astype("int64"),
+        owed=owed / UNIT,
+        active=at_risk(began.sum(axis=0), ended.sum(axis=0)),
         accounting=pd.Series(accounting) / UNIT,
         notes=notes,
     )
@@ -215,44 +181,45 @@ def spells_with_windows(
     start = "reached_on" if "reached_on" in names and "bucket_from" in names else "started_on"
     customer = cluster if cluster in names else "account_id"
     engine.require(frame, "account_id", start, "entry_day", "exit_day", "outcome", amount, *by)
-    bucket = ["bucket_from"] if "bucket_from" in names else []
+    bucketed = "bucket_from" in names
     seen = [nw.col(c) for c in ("observed_day", "exit_day") if c in names]
-    if bucket and not {"bucket", "bucket_from"} & set(by):
+    if bucketed and not {"bucket", "bucket_from"} & set(by):
         raise FrameError(
             "an episode stands here once for each bucket it reached, so its money would be counted several "
             'times. Use by="bucket" (alone or among others), or one row per episode.'
         )
     frame = frame.with_columns(__id=nw.col(customer).cast(nw.String))  # an empty pandas frame has no types
-    frame = with_replicates(frame, "__id", name="__rep").with_columns(
-        *(nw.col(b).alias(f"__by{i}") for i, b in enumerate(by)),
-        *(nw.col(b).alias(f"__bucket{i}") for i, b in enumerate(bucket)),
+    frame = with_replicates(frame, "__id", name="__rep").select(
+        *by,
+        "__rep",
+        **({"__bucket": nw.col("bucket_from")} if bucketed else {}),
         __account=nw.col("account_id"),
         __start=day_number(start),
         __entry=nw.col("entry_day").cast(nw.Int64),
         __exit=nw.col("exit_day").cast(nw.Int64),
         __outcome=nw.col("outcome").cast(nw.String),
-        __cap=fixed(amount),
+        __cap=whole_money(amount, UNIT),
         __seen=nw.coalesce(*seen).cast(nw.Int64),
     )
-    keep = [f"__by{i}" for i in range(len(by))] + [f"__bucket{i}" for i in range(len(bucket))]
-    frame = frame.select(
-        "__account", "__start", "__entry", "__exit", "__outcome", "__cap", "__rep", "__seen", *keep
-    )
-    last = _last_day(frame) if as_of is None else (as_of - _EPOCH).days
-    unit = ["__account", *(f"__bucket{i}" for i in range(len(bucket)))]
+    frame = engine.computed(frame)
+    last = _last_day(frame) if as_of is None else day_of(as_of)
     after = nw.max_horizontal(nw.col("__exit"), nw.lit(last) - nw.col("__start"))
-    gap = nw.col("__start").shift(-1).over(*unit, order_by=["__start", "__exit"]) - nw.col("__start")
-    frame = frame.with_columns(__gap=gap).with_columns(
-        __end=nw.when(nw.col("__outcome") == "charged_off").then(after).otherwise(nw.col("__exit"))
-    )
+    next_start = nw.col("__start").shift(-1).over(*_unit(frame), order_by=["__start", "__exit"])
+    end = nw.when(nw.col("__outcome") == "charged_off").then(after).otherwise(nw.col("__exit"))
     # min_horizontal skips the missing gap of an account's last episode
-    frame = frame.with_columns(__end=nw.min_horizontal(nw.col("__end"), nw.col("__gap") - 1))
+    frame = frame.with_columns(__gap=next_start - nw.col("__start"), __end=end).with_columns(
+        __end=nw.min_horizontal(nw.col("__end"), nw.col("__gap") - 1)
+    )
     return frame.with_columns(
         __owes=(nw.col("__cap") > 0).fill_null(False),
         __lasts=(nw.col("__end") > nw.col("__entry")).fill_null(False),
         __late=(nw.col("__entry") > 0).fill_null(False),
-        **{b: nw.col(f"__by{i}") for i, b in enumerate(by)},
     )
+
+
+def _unit(spells: nw.LazyFrame) -> list[str]:
+    """Whose episodes follow each other: the account's, where there is one for each bucket within it."""
+    return ["__account", *(c for c in spells.collect_schema().names() if c == "__bucket")]
 
 
 def _last_day(spells: nw.LazyFrame) -> int:
@@ -262,7 +229,7 @@ def _last_day(spells: nw.LazyFrame) -> int:
     return int(found.iloc[0])
 
 
-def match(
+def _match(
     spells: nw.LazyFrame, money: nw.LazyFrame, *, by: Sequence[str], horizon: int, capped: bool
 ) -> pd.DataFrame:
     """Cells of :func:`lay_on_days` by group × replicate × day since day 0 (``horizon + 1`` = later)."""
@@ -270,7 +237,7 @@ def match(
     return engine.collect(
         daily.with_columns(__day=nw.min_horizontal(nw.col("__day"), nw.lit(horizon + 1)))
         .group_by(*by, "__rep", "__day")
-        .agg(*(whole_sum(nw.col(c)).alias(c) for c in ("__counted", "__over", "__early")))
+        .agg(*(whole_sum(c).alias(c) for c in ("__counted", "__over", "__early")))
     )
 
 
@@ -282,8 +249,7 @@ def lay_on_days(
     ``__counted`` is money within the window (up to the amount owed if ``capped``), ``__over`` what exceeds
     it, ``__early`` what was paid up to the day a left-truncated episode was first seen.
     """
-    bucket = [c for c in spells.collect_schema().names() if c.startswith("__bucket")]
-    unit = ["__account", "__start", *bucket]
+    unit = [*_unit(spells), "__start"]
     inside = (
         spells.filter(nw.col("__owes") & nw.col("__lasts"))
         .join(money, on="__account", how="inner")
@@ -291,7 +257,7 @@ def lay_on_days(
         .filter((nw.col("__day") >= 0) & (nw.col("__day") <= nw.col("__end")))
     )
     daily = inside.group_by(*unit, *by, "__rep", "__entry", "__cap", "__day").agg(
-        __amount=whole_sum(nw.col("__amount"))
+        __amount=whole_sum("__amount")
     )
     early = (nw.col("__day") <= nw.col("__entry")) & (nw.col("__entry") > 0)
     daily = daily.with_columns(
@@ -313,28 +279,8 @@ def as_money(frame: Any, on: str, amount: nw.Expr | str) -> nw.LazyFrame:
     """A table of payments or costs as account, day number and amount in 1/UNIT."""
     lazy = engine.scan(frame)
     engine.require(lazy, "account_id", on, *([amount] if isinstance(amount, str) else []))
-    value = fixed(amount) if isinstance(amount, str) else amount
+    value = whole_money(amount, UNIT) if isinstance(amount, str) else amount
     return lazy.select(__account=nw.col("account_id"), __on=day_number(on), __amount=value)
-
-
-def distinct_groups(cells: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The groups in a natural order (S2 before S10, missing last); one row without columns if ``by`` is empty."""
-    if not by:
-        return pd.DataFrame(index=[0])
-    groups = cells[list(by)].drop_duplicates()
-    rank = [
-        [(1, ()) if pd.isna(v) else (0, natural(plain(v))) for v in row]
-        for row in groups.itertuples(index=False, name=None)
-    ]
-    return groups.iloc[sorted(range(len(groups)), key=rank.__getitem__)].reset_index(drop=True)
-
-
-def group_codes(cells: pd.DataFrame, groups: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
-    """Row number in ``groups`` of each row of ``cells`` (missing values match missing values)."""
-    if not by:
-        return np.zeros(len(cells), dtype=int)
-    coded = groups[list(by)].assign(__code=np.arange(len(groups)))
-    return cells[list(by)].merge(coded, on=list(by), how="left")["__code"].to_numpy(int)
 
 
 def _check_cells(cells: pd.DataFrame, amount: str) -> tuple[str, ...]:

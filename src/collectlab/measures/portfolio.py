@@ -10,19 +10,19 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from collectlab.core.columns import as_list, flag, row_count, whole_sum
 from collectlab.core.engine import collect
 from collectlab.core.errors import NotAvailable
-from collectlab.core.jackknife import GROUPS, jackknife, t_quantile, with_replicates
-from collectlab.measures._counting import as_list
-from collectlab.measures._snapshots import (
-    CENTS,
-    by_month,
-    check_days,
+from collectlab.core.jackknife import (
+    GROUPS,
+    INTERVAL,
     check_level,
-    groups_of,
+    jackknife,
     shares,
-    shown_name,
+    t_quantile,
+    with_replicates,
 )
+from collectlab.measures.groups import by_keys, groups_of, shown_name
 from collectlab.measures.portfolio_book import (
     concentration,
     how_long,
@@ -37,6 +37,7 @@ from collectlab.measures.portfolio_results import (
     DelinquencyTrend,
     OverdueByBucket,
 )
+from collectlab.measures.snapshots import CENTS, by_month, check_days
 
 __all__ = [
     "Concentration",
@@ -54,7 +55,6 @@ __all__ = [
     "overdue_by_bucket",
 ]
 
-_INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
 #: Fewer months than this say nothing about how much a rate wobbles from month to month.
 MIN_MONTHS = 8
 
@@ -238,17 +238,17 @@ class _Series:
     @classmethod
     def count(cls, rows: nw.LazyFrame, by: list[str], over: int, weighted: bool) -> _Series:
         check_days(over)
-        late = nw.when(nw.col("dpd") >= over).then(nw.lit(1)).otherwise(nw.lit(0))
+        late = flag(nw.col("dpd") >= over)
         weight = nw.max_horizontal(nw.col("money0").fill_null(0), nw.lit(0)) if weighted else nw.lit(1)
-        keys = [f"by{i}" for i in range(len(by))]
+        keys = by_keys(by)
         counted = collect(
             with_replicates(rows.filter(nw.col("status") == "open"), "id", name="replicate")
             .with_columns(late=late, weight=weight)
             .with_columns(part=nw.col("late") * nw.col("weight"))
             .group_by(*keys, "month", "replicate")
             .agg(
-                nw.len().cast(nw.Int64).alias("n"),
-                *(nw.col(c).sum().cast(nw.Int64).alias(c) for c in ("late", "weight", "part")),
+                row_count().alias("n"),
+                *(whole_sum(c).alias(c) for c in ("late", "weight", "part")),
                 nw.col("date").max().alias("date"),
             )
         )
@@ -263,7 +263,7 @@ class _Series:
             "amount_overdue",
             "months",
             "level",
-            *_INTERVAL,
+            *INTERVAL,
         )
         groups, group = groups_of(counted, by, taken)
         months, month = np.unique(counted["month"].to_numpy(int), return_inverse=True)
@@ -289,7 +289,7 @@ class _Series:
         if self.weighted:
             out["amount"] = self.whole.sum(axis=0)[g, m] / CENTS
             out["amount_overdue"] = self.part.sum(axis=0)[g, m] / CENTS
-        for name, values in zip(_INTERVAL, columns):
+        for name, values in zip(INTERVAL, columns):
             out[name] = values[g, m]
         return out
 
@@ -312,7 +312,7 @@ class _Series:
                 "level_before": before,
                 "level": level,
                 "months": len(seen),
-                **dict.fromkeys(_INTERVAL, np.nan),
+                **dict.fromkeys(INTERVAL, np.nan),
                 "trend": "cannot tell",
             }
             if before > 0 and np.isfinite(level):

@@ -11,23 +11,15 @@ import numpy as np
 import pandas as pd
 
 from collectlab.book.episodes import bucket_labels
+from collectlab.core.columns import as_list, flag, row_count, whole_sum
 from collectlab.core.engine import collect
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.core.jackknife import GROUPS, jackknife, with_replicates
+from collectlab.core.jackknife import GROUPS, INTERVAL, check_level, jackknife, with_replicates
 from collectlab.core.results import Result
-from collectlab.measures._counting import as_list
-from collectlab.measures._snapshots import (
-    CENTS,
-    at_date,
-    check_days,
-    check_level,
-    groups_of,
-    is_book,
-    snapshots_of,
-)
+from collectlab.measures.groups import by_keys, groups_of
 from collectlab.measures.portfolio_results import Concentration, DaysPastDue, OverdueByBucket
+from collectlab.measures.snapshots import CENTS, at_date, check_days, is_book, snapshots_of
 
-_INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
 _MONEY = ("balance", "amount_past_due")
 
 
@@ -67,9 +59,9 @@ def overdue_by_bucket(
     rows, day = at_date(book, as_of, money=money)
     sums = collect(
         rows.with_columns(dpd=nw.max_horizontal(nw.col("dpd").fill_null(0), nw.lit(0)))
-        .with_columns(open=nw.when(nw.col("status") == "open").then(nw.lit(1)).otherwise(nw.lit(0)))
+        .with_columns(open=flag(nw.col("status") == "open"))
         .group_by("open", "dpd")
-        .agg(nw.len().cast(nw.Int64).alias("n"), *_sums(len(money)))
+        .agg(row_count().alias("n"), *_sums(len(money)))
     ).sort_values(["open", "dpd"])
     gone = int(sums.loc[sums["open"] == 0, "n"].sum())
     sums = sums[sums["open"] == 1]
@@ -156,18 +148,18 @@ def concentration(
     money = _money(book)
     rows, day = at_date(book, as_of, by=by, money=money)
     rows = _overdue_money(rows.filter(nw.col("status") == "open"), money, over)
-    keys = [f"by{i}" for i in range(len(by))]
+    keys = by_keys(by)
     counted = collect(
         with_replicates(rows, "id", name="replicate")
         .group_by(*keys, "replicate")
         .agg(
-            nw.len().cast(nw.Int64).alias("n"),
-            *(nw.col(c).sum().cast(nw.Int64).alias(c) for c in ("late", "base", "overdue")),
+            row_count().alias("n"),
+            *(whole_sum(c).alias(c) for c in ("late", "base", "overdue")),
         )
     )
     if counted.empty or not counted["overdue"].sum():
         raise NotAvailable(f"no open account is {over} days or more past due on {day}.")
-    own = ("accounts", "overdue_accounts", "base", "overdue", "share_of_base", "share_of_overdue", *_INTERVAL)
+    own = ("accounts", "overdue_accounts", "base", "overdue", "share_of_base", "share_of_overdue", *INTERVAL)
     groups, group = groups_of(counted, by, own)
     sums = np.zeros((GROUPS, 4, len(groups)))
     for i, column in enumerate(("n", "late", "base", "overdue")):
@@ -184,7 +176,7 @@ def concentration(
     table["accounts"], table["overdue_accounts"] = (v.astype(np.int64) for v in total[:2])
     table["base"], table["overdue"] = total[2] / scale, total[3] / scale
     table["share_of_base"], table["share_of_overdue"] = _share(total[2]), _share(total[3])
-    for name, values in zip(_INTERVAL, columns):
+    for name, values in zip(INTERVAL, columns):
         table[name] = values
     table = table.sort_values("share_of_overdue", ascending=False, kind="stable", ignore_index=True)
     base = "balance" if "balance" in money else "overdue amount" if money else "number of accounts"
@@ -235,7 +227,7 @@ def largest_accounts(book: Any, n: int = 10, as_of: dt.date | str | None = None)
     have = [c for c in ("product", "region", "branch") if c in _columns(book)]
     rows, day = at_date(book, as_of, by=have, money=money)
     rows = _overdue_money(rows.filter(nw.col("status") == "open"), money, 1).filter(nw.col("late") == 1)
-    whole = collect(rows.select(nw.len().cast(nw.Int64).alias("n"), nw.col("overdue").sum().cast(nw.Int64)))
+    whole = collect(rows.select(row_count().alias("n"), nw.col("overdue").sum().cast(nw.Int64)))
     count, total = int(whole["n"].iloc[0]), whole["overdue"].iloc[0]
     if not count or not total:
         raise NotAvailable(f"no open account has an amount past due on {day}.")
@@ -292,9 +284,9 @@ def how_long(
     check_level(conf_level)
     by = as_list(by)
     rows, day = at_date(book, as_of, by=by)
-    keys = [f"by{i}" for i in range(len(by))]
+    keys = by_keys(by)
     late = rows.filter((nw.col("status") == "open") & (nw.col("dpd") >= 1))
-    counted = collect(late.group_by(*keys, "dpd").agg(nw.len().cast(nw.Int64).alias("n")))
+    counted = collect(late.group_by(*keys, "dpd").agg(row_count().alias("n")))
     if counted.empty:
         raise NotAvailable(f"no open account is past due on {day}.")
     own = (
@@ -304,7 +296,7 @@ def how_long(
         "upper_quartile",
         "nine_in_ten_within",
         "longest",
-        *_INTERVAL,
+        *INTERVAL,
     )
     groups, group = groups_of(counted, by, own)
     order = np.lexsort((counted["dpd"].to_numpy(), group))
@@ -367,7 +359,7 @@ def _sums(count: int) -> list[nw.Expr]:
 
 def _overdue_money(rows: nw.LazyFrame, money: list[str], over: int) -> nw.LazyFrame:
     """Adds ``late`` (0/1), ``base`` and ``overdue`` (cents; accounts where the book has no money at all)."""
-    late = nw.when(nw.col("dpd") >= over).then(nw.lit(1)).otherwise(nw.lit(0))
+    late = flag(nw.col("dpd") >= over)
 
     def at_least_zero(column: str) -> nw.Expr:
         return nw.max_horizontal(nw.col(column).fill_null(0), nw.lit(0))

@@ -11,17 +11,17 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from collectlab.core.columns import as_list, flag, row_count, whole_sum
 from collectlab.core.engine import collect
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.core.plots import PALETTE, new_axes, percent_axis
+from collectlab.core.jackknife import INTERVAL, check_level, wilson
+from collectlab.core.plots import PALETTE, legend, new_axes, percent_axis, titled
 from collectlab.core.results import Result
-from collectlab.measures._counting import as_list
-from collectlab.measures._snapshots import check_days, check_level, groups_of, is_book, shown_name, wilson
+from collectlab.measures.groups import by_keys, groups_of, shown_name
+from collectlab.measures.snapshots import check_days, is_book
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +65,8 @@ class NewLoanBadRate(Result):
         ax.set_xlabel("Quarter of origination")
         ax.set_ylabel("Share gone bad")
         if self.by:
-            ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-        ax.set_title(self.title, loc="left")
-        return ax
+            legend(ax, outside=True)
+        return titled(ax, self.title)
 
 
 def new_loan_bad_rate(
@@ -122,7 +121,7 @@ def new_loan_bad_rate(
         raise NotAvailable(
             f"no loan was originated in a quarter that lies in the book as a whole (it begins {first.date()})."
         )
-    own = ("cohort", "loans", "bad", "cohort_status", *_INTERVAL)
+    own = ("cohort", "loans", "bad", "cohort_status", *INTERVAL)
     groups, group = groups_of(counted, by, own)
     quarters = [pd.Period(year=int(q) // 4, quarter=int(q) % 4 + 1, freq="Q") for q in counted["quarter"]]
     table = groups.iloc[group].reset_index(drop=True)
@@ -135,7 +134,7 @@ def new_loan_bad_rate(
     table["cohort_status"] = np.where(mature, "mature", "not yet mature")
     share = bad / n
     low, high = wilson(share, n, conf_level)
-    for name, values in zip(_INTERVAL, (share, np.sqrt(share * (1 - share) / n), low, high)):
+    for name, values in zip(INTERVAL, (share, np.sqrt(share * (1 - share) / n), low, high)):
         table[name] = np.where(mature, values, np.nan)
     order = np.lexsort((counted["quarter"].to_numpy(), group))
     table = table.iloc[order]
@@ -176,7 +175,7 @@ def _new_loans(
     opened = nw.col("originated_on").cast(nw.Date)
     # The quarter that holds the book's first month must lie in the book as a whole.
     first_quarter = since.year * 4 + (since.month - 1) // 3 + (0 if since.month % 3 == 1 else 1)
-    keys = [f"by{i}" for i in range(len(by))]
+    keys = by_keys(by)
     loans = accounts.select(
         "account_id",
         opened.alias("opened"),
@@ -202,7 +201,7 @@ def _new_loans(
         .agg(nw.col("bad").max(), nw.col("ended").max(), nw.col("near").max())
     )  # fmt: skip
     each = loans.join(seen, on="account_id", how="left").with_columns(
-        unseen=nw.when(nw.col("bad").is_null()).then(nw.lit(1)).otherwise(nw.lit(0)),
+        unseen=flag(nw.col("bad").is_null()),
         lost=nw.when(((nw.col("bad") == 0) & (nw.col("ended") == 0) & (nw.col("near") == 0)).fill_null(False))
         .then(nw.lit(1))
         .otherwise(nw.lit(0)),
@@ -210,8 +209,8 @@ def _new_loans(
     )
     counted = collect(
         each.group_by(*keys, "quarter").agg(
-            nw.len().cast(nw.Int64).alias("n"),
-            *(nw.col(c).sum().cast(nw.Int64).alias(c) for c in ("bad", "lost", "unseen")),
+            row_count().alias("n"),
+            *(whole_sum(c).alias(c) for c in ("bad", "lost", "unseen")),
         )
     )
     return counted.sort_values("quarter", kind="stable", ignore_index=True)

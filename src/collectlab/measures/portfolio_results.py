@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from collectlab.core.plots import PALETTE, new_axes, percent_axis
+from collectlab.core.plots import (
+    PALETTE,
+    legend,
+    level_axis,
+    new_axes,
+    percent_axis,
+    short_money,
+    titled,
+    unit_axis,
+)
 from collectlab.core.results import Result
-from collectlab.measures._snapshots import shown_name
+from collectlab.measures.groups import shown_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +43,7 @@ class DelinquencyRate(Result):
         """The rate by month with its interval; the groups with most accounts where there are many."""
         ax = new_axes(ax)
         _draw_series(ax, self.table, self.by)
-        ax.set_title(self.title, loc="left")
-        return ax
+        return titled(ax, self.title)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +71,8 @@ class DelinquencyTrend(Result):
                     [row["level_before"], row["level"]],
                     color="#555555", linestyle="--", marker="o", markersize=4, linewidth=1,
                 )  # fmt: skip
-            ax.set_title(f"{self.title}: {_spoken(row)}", loc="left")
-        else:
-            ax.set_title(self.title, loc="left")
-        return ax
+            return titled(ax, f"{self.title}: {_spoken(row)}")
+        return titled(ax, self.title)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +100,15 @@ class OverdueByBucket(Result):
         ax = new_axes(ax)
         values = late[column].to_numpy(float)
         bars = ax.bar(late["days_past_due"], values, color=PALETTE[0], width=0.7)
-        texts = [_short(v) if column != "accounts" else f"{v:,.0f}" for v in values]
+        texts = [short_money(v) if column != "accounts" else f"{v:,.0f}" for v in values]
         if column != "accounts":
             texts = [f"{t}\n{n:,} accounts" for t, n in zip(texts, late["accounts"])]
         ax.bar_label(bars, texts, padding=2, fontsize=8.5)
         ax.margins(y=0.22)
-        ax.yaxis.set_major_formatter(lambda value, _: _short(value))
+        unit_axis(ax, "money", "y")
         ax.set_xlabel("Days past due")
         ax.set_ylabel(name)
-        ax.set_title(self.title, loc="left")
-        return ax
+        return titled(ax, self.title)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,16 +141,13 @@ class Concentration(Result):
             )  # fmt: skip
         ax.set_yticks(place, names)
         ax.invert_yaxis()
-        ax.grid(visible=False, axis="y")
-        ax.grid(visible=True, axis="x")
+        level_axis(ax)
         ax.margins(x=0.1)
         percent_axis(ax, "x")
         ax.set_xlabel("Share")
-        ax.legend(
-            loc="upper center", bbox_to_anchor=(0.4, -0.5 / (0.3 + 0.42 * len(shown))), ncols=2, frameon=False
-        )
-        ax.set_title(self.title, loc="left")
-        return ax
+        below = (0.4, -0.5 / (0.3 + 0.42 * len(shown)))
+        legend(ax, loc="upper center", bbox_to_anchor=below, ncols=2)
+        return titled(ax, self.title)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,9 +179,8 @@ class DaysPastDue(Result):
         ax.set_xlabel("Days past due")
         ax.set_ylabel("Share at least so late")
         if self.by:
-            ax.legend(loc="upper right", frameon=False)
-        ax.set_title(self.title, loc="left")
-        return ax
+            legend(ax, loc="upper right")
+        return titled(ax, self.title)
 
 
 def _spoken(row: pd.Series) -> str:
@@ -222,11 +223,4 @@ def _draw_series(ax: Axes, table: pd.DataFrame, by: Sequence[str]) -> None:
         ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     ax.set_ylabel("Share")
     if by:
-        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-
-
-def _short(value: float) -> str:
-    for size, letter in ((1e9, "bn"), (1e6, "m"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:,.1f}".removesuffix(".0") + f" {letter}"
-    return f"{value:,.0f}"
+        legend(ax, outside=True)

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
 import numpy as np
 import pandas as pd
 
 from collectlab.core import engine, tables
+from collectlab.core.columns import whole_sum
 from collectlab.core.errors import FrameError
-from collectlab.core.jackknife import GROUPS, jackknife
+from collectlab.core.jackknife import GROUPS, INTERVAL, jackknife, shares, sums_at
+from collectlab.core.plots import dots, legend, lines, month_ticks
 from collectlab.core.results import Result
 from collectlab.core.tables import humanise
-from collectlab.measures._snapshots import shares
-from collectlab.measures.charts import dots, legend, lines, month_ticks
-from collectlab.measures.flows import distinct_groups, group_codes, whole_sum
+from collectlab.measures.groups import distinct_groups, group_codes, group_labels, own_names, split
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
 _TAKEN = (*INTERVAL, "measure", "unit", "n")
 
 
@@ -89,9 +88,7 @@ class Measures(Result):
                 for label, part in split(rows, rest)
             ]
         label = series[0][0] if len(series) == 1 else ""
-        ax = lines(
-            pd.concat([p for _, p in drawn]), "month", drawn, unit=unit, title=title, ylabel=label, ax=ax
-        )
+        ax = lines(drawn, "month", unit=unit, title=title, ylabel=label, ax=ax)
         month_ticks(ax, months)
         if len(drawn) > 1:
             legend(ax, " × ".join(map(humanise, rest)), outside=len(drawn) > 4)
@@ -105,20 +102,6 @@ def with_interval(value: float, low: float, high: float, unit: str) -> str:
     if pd.isna(low) or pd.isna(high):
         return shown
     return f"{shown} ({tables.format_value(low, kind)} to {tables.format_value(high, kind)})"
-
-
-def group_labels(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
-    """A label for each row from its grouping columns: ``A × North``."""
-    if not by:
-        return ["all"] * len(table)
-    text = table[list(by)].astype(object).where(table[list(by)].notna(), "(missing)").astype(str)
-    return text.agg(" × ".join, axis=1).tolist()
-
-
-def split(table: pd.DataFrame, by: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
-    """The table's parts by group, in table order, each with its label."""
-    labels = pd.Series(group_labels(table, by), index=table.index, dtype=object)
-    return [(label, table[labels == label]) for label in labels.unique()]
 
 
 @dataclass(frozen=True)
@@ -136,30 +119,20 @@ class Counts:
         return np.rint(self.sums[name].sum(axis=0)).astype("int64")
 
 
-def flag(condition: nw.Expr) -> nw.Expr:
-    """1 where true, 0 where false or unknown."""
-    return nw.when(condition.fill_null(False)).then(nw.lit(1)).otherwise(nw.lit(0))
-
-
 def count(
     frame: nw.LazyFrame, by: Sequence[str], sums: Mapping[str, nw.Expr], groups: pd.DataFrame | None = None
 ) -> Counts:
     """Sum whole-number expressions by group × ``__rep``; in the order of ``groups`` where given."""
     names = {name: f"__sum_{name}" for name in sums}
     laid = frame.select(*by, "__rep", *(expr.alias(names[name]) for name, expr in sums.items()))
-    cells = engine.collect(
-        laid.group_by(*by, "__rep").agg(*(whole_sum(nw.col(c)).alias(c) for c in names.values()))
-    )
-    given = groups is not None
-    groups = groups if given else distinct_groups(cells, by)
-    out = {name: np.zeros((GROUPS, len(groups))) for name in sums}
-    if len(cells):
-        if given and by:  # rows of groups that are not asked for have nowhere to go
-            cells = cells.merge(groups[list(by)], on=list(by), how="inner")
-        where = (cells["__rep"].to_numpy(int), group_codes(cells, groups, by))
-        for name in sums:
-            np.add.at(out[name], where, cells[names[name]].to_numpy(float))
-    return Counts(groups, out)
+    cells = engine.collect(laid.group_by(*by, "__rep").agg(*(whole_sum(c).alias(c) for c in names.values())))
+    if groups is None:
+        groups = distinct_groups(cells, by)
+    elif by:  # rows of groups that are not asked for have nowhere to go
+        cells = cells.merge(groups[list(by)], on=list(by), how="inner")
+    where = (cells["__rep"].to_numpy(int), group_codes(cells, groups, by))
+    shape = (GROUPS, len(groups))
+    return Counts(groups, {name: sums_at(where, cells[names[name]], shape) for name in sums})
 
 
 @dataclass(frozen=True)
@@ -181,8 +154,9 @@ class Ratio:
         """Estimate, error and interval, each (G,)."""
         if self.kind == "share":
             return shares(self.top, self.bottom, self.bottom.sum(axis=0), conf_level)
-        found = jackknife(
-            np.stack([self.top.sum(axis=0), self.bottom.sum(axis=0)]),
+        top, bottom = self.top.sum(axis=0), self.bottom.sum(axis=0)
+        estimate, error, low, high = jackknife(
+            np.stack([top, bottom]),
             np.stack([self.top, self.bottom], axis=1),
             lambda sums: self.scale * sums[0] / np.where(sums[1] > 0, sums[1], np.nan),
             conf_level,
@@ -190,42 +164,57 @@ class Ratio:
             present=self.bottom != 0,
         )
         if self.kind == "rate":
-            never = (self.top.sum(axis=0) == 0) & (self.bottom.sum(axis=0) > 0)
-            limit = (
-                -np.log((1 - conf_level) / 2) * self.scale / np.where(never, self.bottom.sum(axis=0), np.nan)
-            )
-            estimate, error, low, high = found
-            return (
-                estimate,
-                np.where(never, np.nan, error),
-                np.where(never, 0, low),
-                np.where(never, limit, high),
-            )
-        return found
+            never = (top == 0) & (bottom > 0)
+            limit = -np.log((1 - conf_level) / 2) * self.scale / np.where(never, bottom, np.nan)
+            error, low = np.where(never, np.nan, error), np.where(never, 0, low)
+            high = np.where(never, limit, high)
+        return estimate, error, low, high
+
+
+@dataclass(frozen=True)
+class Given:
+    """A measure computed elsewhere: estimate, error and interval, each (G,), in ``unit``."""
+
+    values: Sequence[np.ndarray]
+    unit: str = "share"
+
+    def estimate(self, conf_level: float) -> Sequence[np.ndarray]:
+        """The values given."""
+        return self.values
+
+
+def given(found: Sequence[Mapping[str, float]], unit: str = "share") -> Given:
+    """One mapping of the interval's columns per group, as a measure."""
+    return Given([np.array([row[name] for row in found], dtype=float) for name in INTERVAL], unit)
 
 
 def measured(
     groups: pd.DataFrame,
     by: Sequence[str],
-    ratios: Mapping[str, Ratio],
+    found: Mapping[str, Ratio | Given],
     sizes: Mapping[str, np.ndarray],
     conf_level: float,
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The tidy table (one row per group × measure) and the names of its grouping columns."""
-    names = [f"by_{b}" if b in (*_TAKEN, *sizes) else b for b in by]
-    keys = groups.set_axis(names, axis=1) if names else groups
-    found = {name: ratio.estimate(conf_level) for name, ratio in ratios.items()}
-    rows = []
-    for g in range(len(groups)):
-        for name, values in found.items():
-            rows.append(
-                {
-                    **(keys.iloc[g].to_dict() if names else {}),
-                    "measure": name,
-                    **{size: int(values_[g]) for size, values_ in sizes.items()},
-                    **dict(zip(INTERVAL, (float(v[g]) for v in values))),
-                    "unit": ratios[name].unit,
-                }
-            )
-    columns = [*names, "measure", *sizes, *INTERVAL, "unit"]
-    return pd.DataFrame(rows, columns=columns), tuple(names)
+    *,
+    kind: type[Measures] = Measures,
+    **words: Any,
+) -> Measures:
+    """The tidy result: one row per group × measure; ``words`` are the title, estimand, notes, …"""
+    names = own_names(by, (*_TAKEN, *sizes))
+    values = {name: measure.estimate(conf_level) for name, measure in found.items()}
+    rows = [
+        (
+            *(groups.iloc[g] if names else ()),
+            name,
+            *(int(size[g]) for size in sizes.values()),
+            *(float(v[g]) for v in values[name]),
+            measure.unit,
+        )
+        for g in range(len(groups))
+        for name, measure in found.items()
+    ]
+    return kind(
+        table=pd.DataFrame(rows, columns=[*names, "measure", *sizes, *INTERVAL, "unit"]),
+        by=tuple(names),
+        conf_level=conf_level,
+        **{"formats": dict.fromkeys(sizes, "count"), **words},
+    )

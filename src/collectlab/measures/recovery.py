@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError
-from collectlab.core.jackknife import t_quantile
-from collectlab.core.plots import PALETTE, new_axes, percent_axis
+from collectlab.core.jackknife import INTERVAL, t_quantile
+from collectlab.core.plots import PALETTE, legend, lines, new_axes, percent_axis, reach, titled
 from collectlab.core.results import Result
 from collectlab.core.tables import display_table, humanise
-from collectlab.measures.charts import legend, lines, reach, titled
 from collectlab.measures.flows import Flows, as_money, count_flows
-from collectlab.measures.ratios import split
+from collectlab.measures.groups import split
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +53,7 @@ class RecoveryCurves(Result):
     def plot(self, ax: Axes | None = None) -> Axes:
         """One line with its band for each group."""
         groups = split(self.table, self.by)
-        ax = lines(self.table, "day", groups, unit="share", title=self.title, ylabel="Recovered", ax=ax)
+        ax = lines(groups, "day", unit="share", title=self.title, ylabel="Recovered", ax=ax)
         ax.set_xlabel("Days since the first day past due")
         ax.set_xlim(0, self.table["day"].max())
         if self.by:
@@ -181,7 +180,7 @@ def recovery_curve(
     table = flows.groups[flows.by].loc[np.repeat(np.arange(n_groups), n_days)].reset_index(drop=True)
     table["day"] = np.tile(np.arange(n_days), n_groups)
     table["episodes"] = flows.active.astype("int64").ravel()
-    for name, values in zip(("estimate", "std_error", "conf_low", "conf_high"), (estimate, error, low, high)):
+    for name, values in zip(INTERVAL, (estimate, error, low, high)):
         table[name] = values.ravel()
     return RecoveryCurves(
         table=table,
@@ -235,7 +234,7 @@ def recovery_rate(
     table["horizon"] = np.tile(days, len(flows.groups))
     table["episodes"] = np.repeat(flows.episodes, len(days))
     table["owed"] = np.repeat(flows.owed, len(days))
-    for name, values in zip(("estimate", "std_error", "conf_low", "conf_high"), found):
+    for name, values in zip(INTERVAL, found):
         table[name] = values.ravel()
     return RecoveryRates(
         table=table,
@@ -308,7 +307,7 @@ def recovery_period(
     for g in range(len(flows.groups)):
         key = flows.groups[flows.by].loc[g].to_dict() if flows.by else {}
         for name, values in (("mean", [m[g] for m in mean]), ("median", median[g])):
-            numbers = dict(zip(("estimate", "std_error", "conf_low", "conf_high"), values))
+            numbers = dict(zip(INTERVAL, values))
             rows.append({**key, "measure": name, "episodes": flows.episodes[g], "share": whole[g], **numbers})
     return Result(
         table=pd.DataFrame(rows),

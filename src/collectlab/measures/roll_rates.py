@@ -12,21 +12,15 @@ import numpy as np
 import pandas as pd
 
 from collectlab.book.episodes import bucket_labels
+from collectlab.book.schema import STATUSES
+from collectlab.core.columns import as_list, flag, row_count
 from collectlab.core.engine import collect
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.core.jackknife import GROUPS, with_replicates
-from collectlab.core.plots import new_axes
+from collectlab.core.jackknife import GROUPS, check_level, shares, with_replicates
+from collectlab.core.plots import new_axes, titled
 from collectlab.core.results import Result
-from collectlab.measures._counting import as_list
-from collectlab.measures._snapshots import (
-    CENTS,
-    STATUSES,
-    by_month,
-    check_level,
-    groups_of,
-    shares,
-    shown_name,
-)
+from collectlab.measures.groups import by_keys, groups_of, shown_name
+from collectlab.measures.snapshots import CENTS, by_month
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,8 +95,7 @@ class RollRates(Result):
         ax.grid(visible=False)
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-        ax.set_title(title, loc="left")
-        return ax
+        return titled(ax, title)
 
 
 def roll_rates(
@@ -208,7 +201,7 @@ def _count(rows: nw.LazyFrame, by: list[str], bounds: list[int], weighted: bool)
     """Account-months by [by…], from, to (negative: not seen), replicate: n, amount, and those unweighted."""
     bucket = nw.lit(0)
     for low in bounds[1:]:
-        bucket = bucket + nw.when(nw.col("dpd") >= low).then(nw.lit(1)).otherwise(nw.lit(0))
+        bucket = bucket + flag(nw.col("dpd") >= low)
     state = nw.when(nw.col("status") == "open").then(bucket)
     for i, name in enumerate(ABSORBING):
         state = state.when(nw.col("status") == name).then(nw.lit(len(bounds) + i))
@@ -232,17 +225,17 @@ def _count(rows: nw.LazyFrame, by: list[str], bounds: list[int], weighted: bool)
     weight = nw.col("money0") if weighted else nw.lit(1)
     usable = (weight > 0).fill_null(False) if weighted else nw.lit(True)
     steps = steps.with_columns(
-        one=nw.when(usable).then(nw.lit(1)).otherwise(nw.lit(0)),
+        one=flag(usable),
         amount=nw.when(usable).then(weight).otherwise(nw.lit(0)),
     )
-    keys = [f"by{i}" for i in range(len(by))]
+    keys = by_keys(by)
     counted = collect(
         steps.rename({"state": "from"})
         .group_by(*keys, "from", "to", "replicate")
         .agg(
             nw.col("one").sum().cast(nw.Int64).alias("n"),
             nw.col("amount").sum().cast(nw.Int64).alias("amount"),
-            nw.len().cast(nw.Int64).alias("all"),
+            row_count().alias("all"),
         )
     )
     return counted.sort_values([*keys, "from", "to", "replicate"], ignore_index=True)

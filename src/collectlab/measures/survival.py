@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from collectlab.core.columns import as_list
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.results import Result
 from collectlab.measures import survival_math as math
-from collectlab.measures._counting import as_list, count_cells, one_event
-from collectlab.measures._counts import Cells, rename_groups, spoken, stack, whole
+from collectlab.measures.survival_cells import Cells, rename_groups, spoken, stack, whole
 from collectlab.measures.survival_compare import LogRank, log_rank
+from collectlab.measures.survival_counting import count_cells, one_event
 from collectlab.measures.survival_curves import (
     INTERVAL,
     IncidenceCurves,

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from collectlab.core.columns import as_list
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.results import Result
-from collectlab.measures._counting import as_list, one_event
-from collectlab.measures._counts import rename_groups, spoken, stack, whole
+from collectlab.measures.survival_cells import rename_groups, spoken, stack, whole
+from collectlab.measures.survival_counting import one_event
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -11,15 +11,15 @@ import pandas as pd
 
 from collectlab.core import tables
 from collectlab.core.errors import FrameError, first_few, nearest
+from collectlab.core.jackknife import INTERVAL
 from collectlab.core.results import Result
-from collectlab.measures._counts import Cells, Track, spoken, stack, whole
+from collectlab.measures.survival_cells import Cells, Track, spoken, stack, whole
 from collectlab.measures.survival_math import crossing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SUMMARY_DAYS = (30, 60, 90, 180, 360)
-INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The estimators themselves: numpy on the counts of one group (:class:`~collectlab.measures._counts.Track`)."""
+"""The estimators themselves: numpy on the counts of one group (:class:`~collectlab.measures.survival_cells.Track`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from collectlab.core.errors import FrameError
 from collectlab.core.jackknife import interval
-from collectlab.measures._counts import Track
+from collectlab.measures.survival_cells import Track
 
 CONF_TYPES = ("log-log", "log", "plain")
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from collectlab.core.plots import OUTCOME_COLOURS, PALETTE, new_axes, percent_axis
-from collectlab.measures._counts import spoken
+from collectlab.core.plots import OUTCOME_COLOURS, PALETTE, legend, new_axes, percent_axis, titled
+from collectlab.measures.survival_cells import Track, spoken
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from collectlab.measures._counts import Track
     from collectlab.measures.survival_curves import Curves, Step
 
 _DASHES = ("-", "--", "-.", ":")
@@ -50,11 +49,9 @@ def draw_curves(
         title = f"{spoken([steps[0].outcome]).capitalize()} by day t (Aalen–Johansen)"
     if len(steps) < groups and not several_outcomes:
         title += f": the {len(steps)} largest of {groups:,} groups"
-    ax.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+    titled(ax, title)
     if several_outcomes or groups > 1:
-        legend = ax.legend(loc="best", fontsize=8.5, frameon=False)
-        if groups > 1:
-            legend.set_title(", ".join(map(str, curves.by)), prop={"size": 8.5})
+        legend(ax, ", ".join(map(str, curves.by)) if groups > 1 else "")
     if at_risk:
         _write_at_risk(ax, ticks, list(rows.values()))
     return ax

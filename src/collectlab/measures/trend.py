@@ -7,7 +7,7 @@ import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.results import Result
-from collectlab.measures._counting import natural
+from collectlab.measures.groups import natural
 
 
 def trend(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from collectlab.book.episodes import OUTCOMES
+from collectlab.core.columns import as_list, free_name
 from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.jackknife import with_replicates
-from collectlab.measures._counts import Cells, spoken
+from collectlab.measures.groups import by_keys, distinct_groups, group_codes, natural
+from collectlab.measures.survival_cells import Cells, spoken
 
 MAX_GROUPS = 1_000
 #: Entry day of rows under observation from before the first day.
@@ -67,25 +68,25 @@ def count_cells(
             "Give entry='entry_day' to let them enter the risk set only then."
         )
 
-    keys = {f"by{i}": nw.col(column) for i, column in enumerate(by)}
-    keys |= {"exit": nw.col(duration).cast(nw.Float64), "outcome": nw.col(outcome)}
+    cell = dict(zip(by_keys(by), map(nw.col, by)))
+    cell |= {"exit": nw.col(duration).cast(nw.Float64), "outcome": nw.col(outcome)}
     if entry is not None:
-        keys["entry"] = nw.col(entry).cast(nw.Float64)
+        cell["entry"] = nw.col(entry).cast(nw.Float64)
     if cluster is not None:
-        keys["replicate"] = nw.col(mark)
+        cell["replicate"] = nw.col(mark)
     wait = nw.lit(0) if seen is None else (nw.col(duration) - nw.col(seen)).cast(nw.Int64)
     if weight is None:
-        counted = lazy.select(**keys, wait=wait).group_by(*keys).agg(rows=nw.len(), wait=nw.col("wait").sum())
+        counted = lazy.select(**cell, wait=wait).group_by(*cell).agg(rows=nw.len(), wait=nw.col("wait").sum())
     else:
         w = nw.col(weight).cast(nw.Float64)
         bad = w.is_null() | w.is_nan() | ~w.is_finite() | (w <= 0) | (w > _WEIGHT_LIMIT)
         clean = nw.when(bad.fill_null(True)).then(nw.lit(0.0)).otherwise(w)
-        counted = lazy.select(**keys, wait=wait, w=clean, bad=bad.fill_null(True).cast(nw.Int64))
+        counted = lazy.select(**cell, wait=wait, w=clean, bad=bad.fill_null(True).cast(nw.Int64))
         # Sums of whole numbers do not depend on the order in which the engine meets the rows.
         coarse = (nw.col("w") * 2.0**20).floor()
         fine = ((nw.col("w") * 2.0**20 - coarse) * 2.0**38).round()
         counted = counted.with_columns(coarse=coarse.cast(nw.Int64), fine=fine.cast(nw.Int64))
-        counted = counted.group_by(*keys).agg(
+        counted = counted.group_by(*cell).agg(
             nw.len().alias("rows"), *(nw.col(c).sum().alias(c) for c in ("wait", "coarse", "fine", "bad"))
         )
     cells = collect(counted)
@@ -209,40 +210,17 @@ def _outcome_codes(column: pd.Series, name: str, faults: list[str]) -> tuple[tup
 
 
 def _group_codes(cells: pd.DataFrame, by: list[str], faults: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """The groups in a natural order (1, 2, 10; categories in their own order where the engine keeps it; missing last) and each cell's code."""
-    if not by:
-        return pd.DataFrame(index=[0]), np.zeros(len(cells), dtype=np.int64)
-    keys = [f"by{i}" for i in range(len(by))]
-    groups = cells[keys].drop_duplicates()
-    if len(groups) > MAX_GROUPS:
-        examples = first_few([", ".join(map(str, row)) for row in groups.head(3).itertuples(index=False)])
+    """The groups in reading order, under their own names, and each cell's code."""
+    inner = by_keys(by)
+    if by and len(found := cells[inner].drop_duplicates()) > MAX_GROUPS:
+        examples = first_few([", ".join(map(str, row)) for row in found.head(3).itertuples(index=False)])
         faults.append(
-            f"by={first_few(by)} makes {len(groups):,} groups ({examples}, …). Allowed: up to {MAX_GROUPS:,}; "
+            f"by={first_few(by)} makes {len(found):,} groups ({examples}, …). Allowed: up to {MAX_GROUPS:,}; "
             "a column that tells episodes or accounts apart is no grouping."
         )
-        return groups, np.zeros(len(cells), dtype=np.int64)
-    ranks = []
-    for key in keys:
-        if isinstance(groups[key].dtype, pd.CategoricalDtype):
-            values = list(groups[key].cat.categories)
-        else:
-            values = sorted(groups[key].dropna().unique().tolist(), key=natural)
-        rank = {value: i for i, value in enumerate(values)}
-        ranks.append([rank.get(v, len(rank)) if not pd.isna(v) else len(rank) for v in groups[key]])
-    groups = groups.iloc[sorted(range(len(groups)), key=lambda i: [r[i] for r in ranks])].reset_index(
-        drop=True
-    )
-    groups["code"] = np.arange(len(groups))
-    code = cells[keys].merge(groups, on=keys, how="left")["code"].to_numpy(dtype=np.int64)
-    return groups[keys].set_axis(by, axis=1), code
-
-
-def natural(value: object) -> tuple:
-    """A sort key under which S2 comes before S10 and numbers before text."""
-    if isinstance(value, str):
-        parts = re.split(r"(\d+)", value)
-        return (1, tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p), value)
-    return (0, value)
+        return found, np.zeros(len(cells), dtype=int)
+    groups = distinct_groups(cells, inner)
+    return groups.set_axis(by, axis=1), group_codes(cells, groups, inner)
 
 
 def plain(value: object) -> object:
@@ -253,22 +231,6 @@ def plain(value: object) -> object:
 def is_censored(value: object) -> bool:
     """``censored``, or 0 or False where outcomes are coded."""
     return value == "censored" if isinstance(value, str) else value == 0
-
-
-def as_list(by: str | Sequence[str] | None) -> list[str]:
-    """``by`` as a list of different column names."""
-    names = [] if by is None else [by] if isinstance(by, str) else list(by)
-    if odd := [n for n in names if not isinstance(n, str)]:
-        raise FrameError(f"by holds {first_few(odd)}. Allowed: column names.")
-    return list(dict.fromkeys(names))
-
-
-def free_name(name: str, taken: Iterable[str]) -> str:
-    """``name``, with as many underscores before it as make it new."""
-    taken = {t.lower() for t in taken}
-    while name.lower() in taken:
-        name = "_" + name
-    return name
 
 
 def resolve_events(cells: Cells, event: Any, column: str) -> tuple:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from collectlab.measures.groups import MISSING, own_names
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Cells:
 
     def label(self, group: int) -> str:
         """The shorter name for legends: ``A, North``."""
-        return ", ".join("(missing)" if pd.isna(v) else str(v) for v in self.groups.iloc[group])
+        return ", ".join(MISSING if pd.isna(v) else str(v) for v in self.groups.iloc[group])
 
     def with_notes(self, *notes: str) -> Cells:
         """The same cells with more notes."""
@@ -127,10 +129,10 @@ class Cells:
         return counts
 
 
-def rename_groups(cells: Cells, taken: Iterable[str]) -> Cells:
+def rename_groups(cells: Cells, taken: Sequence[str]) -> Cells:
     """Grouping columns named like one of the result's own columns get ``by_`` before their name, with a note."""
     old = list(cells.groups.columns)
-    new = [f"by_{c}" if c in set(taken) else c for c in old]
+    new = own_names(old, taken)
     notes = [
         f"The grouping column {a!r} stands as {b!r}: {a!r} is a column of the result itself."
         for a, b in zip(old, new)

@@ -1,0 +1,95 @@
+"""Groups of counted rows: in a natural order, under names that clash with nothing, and in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+
+MISSING = "(missing)"
+
+
+def natural(value: object) -> tuple:
+    """A sort key under which S2 comes before S10 and numbers before text."""
+    if isinstance(value, str):
+        parts = re.split(r"(\d+)", value)
+        return (1, tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p), value)
+    return (0, value)
+
+
+def distinct_groups(cells: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The groups in reading order: S2 before S10, categories in their own order, missing last.
+
+    One row without columns if ``by`` is empty.
+    """
+    if not by:
+        return pd.DataFrame(index=[0])
+    groups = cells[list(by)].drop_duplicates()
+    ranks = [_ranks(groups[column]) for column in by]
+    order = sorted(range(len(groups)), key=lambda i: [rank[i] for rank in ranks])
+    return groups.iloc[order].reset_index(drop=True)
+
+
+def _ranks(column: pd.Series) -> list[int]:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        values = list(column.cat.categories)
+    else:
+        values = sorted(column.dropna().drop_duplicates().tolist(), key=natural)
+    rank = {value: i for i, value in enumerate(values)}
+    return [len(rank) if pd.isna(value) else rank[value] for value in column.tolist()]
+
+
+def group_codes(cells: pd.DataFrame, groups: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
+    """Row number in ``groups`` of each row of ``cells`` (missing values match missing values)."""
+    if not by:
+        return np.zeros(len(cells), dtype=int)
+    coded = groups[list(by)].assign(__code=np.arange(len(groups)))
+    return cells[list(by)].merge(coded, on=list(by), how="left")["__code"].to_numpy(int)
+
+
+def groups_of(
+    counted: pd.DataFrame, by: Sequence[str], taken: Collection[str] = ()
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The groups of the columns ``by0, by1, …`` under the names of ``by``, and each counted row's position."""
+    inner = by_keys(by)
+    groups = distinct_groups(counted, inner)
+    return named(groups, by, taken), group_codes(counted, groups, inner)
+
+
+def by_keys(by: Sequence[str], prefix: str = "by") -> list[str]:
+    """Names of grouping columns inside a count, which cannot clash with anybody's: ``by0, by1, …``"""
+    return [f"{prefix}{i}" for i in range(len(by))]
+
+
+def own_names(by: Sequence[str], taken: Collection[str]) -> list[str]:
+    """A grouping column named like one of the result's own columns gets ``by_`` before its name."""
+    return [f"by_{column}" if column in taken else column for column in by]
+
+
+def named(groups: pd.DataFrame, by: Sequence[str], taken: Collection[str] = ()) -> pd.DataFrame:
+    """The groups under the names shown, missing as "(missing)"."""
+    if not by:
+        return groups
+    shown = groups.astype(object).where(groups.notna(), MISSING).infer_objects()
+    return shown.set_axis(own_names(by, taken), axis=1)
+
+
+def shown_name(key: Sequence[object]) -> str:
+    """A group's name in a chart: ``small business, North``."""
+    return ", ".join(str(k).replace("_", " ") for k in key)
+
+
+def group_labels(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """The rows' names on an axis: ``S2 × North``."""
+    if not by:
+        return ["all"] * len(table)
+    text = table[list(by)].astype(object).where(table[list(by)].notna(), MISSING).astype(str)
+    return text.agg(" × ".join, axis=1).tolist()
+
+
+def split(table: pd.DataFrame, by: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
+    """The table's parts by group, in table order, each with its label."""
+    labels = pd.Series(group_labels(table, by), index=table.index, dtype=object)
+    return [(label, table[labels == label]) for label in labels.unique()]
