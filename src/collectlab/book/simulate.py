@@ -136,6 +136,14 @@ def write_book(
     -------
     pandas.DataFrame
         ``table, rows, bytes``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     written = write_book(place + "/bank", accounts=200, months=6, truth_accounts=0)
+    >>> written.query("table == 'accounts'")["rows"].tolist()
+    [200]
     """
     settings = _settings(accounts, months, seed, end, problems, hidden_confounding, snapshots)
     truth = _truth(settings, truth_accounts)

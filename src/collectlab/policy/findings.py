@@ -169,8 +169,8 @@ def find(
     --------
     >>> teams = pd.DataFrame({"team": ["A", "B", "C"], "n": [900, 900, 900],
     ...                       "estimate": [0.60, 0.61, 0.40], "std_error": [0.016, 0.016, 0.016]})
-    >>> found = find({"cure_by_team": teams}, targets="params/targets.yml", on="2026-10-31")  # doctest: +SKIP
-    >>> found.items[0].statement                                                              # doctest: +SKIP
+    >>> found = find({"cure_by_team": teams}, targets="params/targets.yml", on="2026-10-31")
+    >>> found.items[0].statement
     'Team C: the cure rate is 40.0 %; that of the others is 60.5 %.'
     """
     targets = targets if isinstance(targets, Targets) else load_targets(targets)

@@ -178,6 +178,15 @@ def recommend(
     ------
     FrameError
         A negative or unknown volume, a cost that is no number, a missing column in ``effects``.
+
+    Examples
+    --------
+    >>> from collectlab.policy.findings import find
+    >>> teams = pd.DataFrame({"team": ["A", "B", "C"], "n": [900, 900, 900],
+    ...                       "estimate": [0.60, 0.61, 0.40], "std_error": [0.016, 0.016, 0.016]})
+    >>> found = find({"cure_by_team": teams}, targets="params/targets.yml", on="2026-10-31")
+    >>> [r.findings for r in recommend(found, volumes={"episodes": 300})]
+    [('cure_by_team: C',)]
     """
     limits = findings.limits if isinstance(findings, Findings) else {}
     found = list(findings)

@@ -167,8 +167,15 @@ def scorecard(
     targets : Targets, or the path of targets.yml
     on : date or "YYYY-MM-DD"
         The day judged: the last day of the month.
+    language : {"en", "zh"}
+        Of the names and the rating.
     conf_level : float
         Level of the intervals given.
+
+    Returns
+    -------
+    Scorecard
+        One row per KPI of the targets file, and the overall rating.
 
     Raises
     ------
@@ -179,6 +186,13 @@ def scorecard(
     Notes
     -----
     A KPI without a target (or before its first target) is not judged; a note says so.
+
+    Examples
+    --------
+    >>> kpis = pd.DataFrame({"kpi": ["recovery_rate"], "estimate": [0.70], "conf_low": [0.68], "conf_high": [0.72]})
+    >>> card = scorecard(kpis, "params/targets.yml", on="2026-10-31")
+    >>> card.kpi("recovery_rate")["status"]
+    'missed'
     """
     targets = targets if isinstance(targets, Targets) else load_targets(targets)
     date = as_date(on)

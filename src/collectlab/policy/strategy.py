@@ -157,10 +157,26 @@ class Strategies:
 def load_strategy(path: str | Path) -> Strategies:
     """Read and check ``strategy.yml``.
 
+    Parameters
+    ----------
+    path : path
+        The file; how to write one: ``params/README.md``.
+
+    Returns
+    -------
+    Strategies
+        All versions; ``.on(date)`` gives the :class:`Strategy` in force.
+
     Raises
     ------
     ParamsError
         All faults of the file at once: also overlapping stages, and days that no stage covers.
+
+    Examples
+    --------
+    >>> strategy = load_strategy("params/strategy.yml").on("2026-10-31")
+    >>> strategy.stage_of(45) in strategy.stages
+    True
     """
     file = Path(path).name
     faults: list[str] = []

@@ -146,11 +146,28 @@ def say(value: float, unit: str) -> str:
 def load_targets(path: str | Path) -> Targets:
     """Read and check ``targets.yml``; all faults at once.
 
+    Parameters
+    ----------
+    path : path
+        The file; how to write one: ``params/README.md``.
+
+    Returns
+    -------
+    Targets
+        ``.on(date)`` and ``.limits_on(date)`` give what is in force.
+
     Raises
     ------
     ParamsError
         As :func:`collectlab.core.params.load_params`; also a poor limit on the good side of its target, and a
         rating text that names a number the rule does not have.
+
+    Examples
+    --------
+    >>> targets = load_targets("params/targets.yml")
+    >>> goal = targets.on("2026-10-31")["recovery_rate"]
+    >>> goal.kpi.direction, 0 < goal.poor < goal.target < 1
+    ('at_least', True)
     """
     file = Path(path).name
     written = load_yaml(path)

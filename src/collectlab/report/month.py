@@ -14,9 +14,9 @@ from typing import Any
 import narwhals as nw
 import pandas as pd
 
-from collectlab.book.episodes import day_number
 from collectlab.book.open import Book, open_book
 from collectlab.core import engine
+from collectlab.core.columns import day_number
 from collectlab.core.errors import NotAvailable, ParamsError, ReportError
 
 #: Chapters look back this far; longer histories show in the trends only.
@@ -199,6 +199,14 @@ def open_month(
     ------
     ReportError
         When the book has no snapshot in that month; the message names the first and last month it has.
+
+    Examples
+    --------
+    >>> from collectlab.book.simulate import simulate
+    >>> bank = simulate(accounts=200, months=6, truth_accounts=0)
+    >>> this = open_month(bank.book_tables, "2026-09")
+    >>> this.label, this.end, this.book.as_of
+    ('2026-09', datetime.date(2026, 9, 30), datetime.date(2026, 9, 30))
     """
     start, end = month_bounds(month)
     whole = book if isinstance(book, Book) else open_book(book)
