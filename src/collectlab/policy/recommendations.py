@@ -324,7 +324,7 @@ def _who(group: list[Finding]) -> str:
 def _side_effects(group: list[Finding], side: pd.DataFrame | None) -> str:
     """What else the arm did, by the same test: each other outcome with its interval."""
     first = group[0]
-    if side is None or first.rule not in ("arm_better", "arm_worse"):
+    if side is None or first.kind != "randomised":
         return ""
     said = []
     for i in range(len(side)):

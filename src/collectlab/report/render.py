@@ -166,6 +166,8 @@ def chapter(notebook: Any, number: int, folder: Path) -> Chapter:
             shown = [text for output in cell.outputs if (text := _output(output, folder, made))]
             if shown:
                 made.body += [f'<div class="output">{text}</div>' for text in shown]
+                if all("cl-left-out" in text for text in shown):
+                    code.clear()  # a line on what is not there needs no code
                 made.body += _fold(code)
     made.body += _fold(code)
     made.title = made.title or f"Chapter {number}"
