@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import narwhals as nw
 
-from collectlab.core.engine import materialise
+from collectlab.core.columns import whole_money, whole_sum
+from collectlab.core.engine import collect, materialise
 from collectlab.core.errors import NotAvailable
 from collectlab.effects.assigned import first_assignments
 
@@ -50,7 +51,7 @@ def first_episodes(book: Book, episodes: nw.LazyFrame, horizons: Sequence[int] =
     after = after.filter(nw.col("started_on") > nw.col("assigned_on"))
     first = after.filter(nw.col("started_on") == nw.col("started_on").min().over("account_id"))
     first = materialise(first)
-    if not first.select(nw.len().alias("n")).collect().to_dict(as_series=False)["n"][0]:
+    if not collect(first.select(n=nw.len()))["n"].iloc[0]:
         raise NotAvailable("no account that was assigned at random fell past due afterwards.")
     end = {h: nw.col("started_on").dt.offset_by(f"{h}d") for h in horizons}
     seen = {h: nw.col("observed_day") >= h for h in horizons}
@@ -69,10 +70,8 @@ def first_episodes(book: Book, episodes: nw.LazyFrame, horizons: Sequence[int] =
     ):
         if not book.has(table) or (name != "complaints" and name not in book.columns(table)):
             continue
-        value = nw.lit(100) if name == "complaints" else (nw.col(name).cast(nw.Float64) * 100).round(0)
-        events = book.table(table).select(
-            "account_id", _on=nw.col(date).cast(nw.Date), _cents=value.cast(nw.Int64)
-        )
+        value = nw.lit(100, nw.Int64) if name == "complaints" else whole_money(name)
+        events = book.table(table).select("account_id", _on=nw.col(date).cast(nw.Date), _cents=value)
         both = first.select("account_id", "started_on").join(events, on="account_id", how="inner")
         both = both.filter(nw.col("_on") >= nw.col("started_on"))
         sums = (
@@ -83,7 +82,7 @@ def first_episodes(book: Book, episodes: nw.LazyFrame, horizons: Sequence[int] =
                 )
             )
             .group_by("account_id")
-            .agg(*(nw.col(f"_{h}").sum() for h in end))
+            .agg(*(whole_sum(f"_{h}").alias(f"_{h}") for h in end))
         )
         frame = (
             frame.join(sums, on="account_id", how="left")
@@ -110,9 +109,8 @@ def fell_past_due(book: Book, episodes: nw.LazyFrame) -> nw.LazyFrame:
         episodes.select("account_id", "started_on")
         .join(assigned.select("account_id", "assigned_on"), on="account_id", how="inner")
         .filter(nw.col("started_on") > nw.col("assigned_on"))
-        .select("account_id")
+        .select("account_id", fell_past_due=nw.lit(1))
         .unique()
-        .with_columns(fell_past_due=nw.lit(1))
     )
     return materialise(
         assigned.join(after, on="account_id", how="left").with_columns(nw.col("fell_past_due").fill_null(0))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import narwhals as nw
 import numpy as np
 
+from collectlab.core.columns import whole_money, whole_sum
 from collectlab.core.engine import collect, materialise
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 
@@ -60,7 +61,7 @@ def experiment_frame(book: Book, horizons: Sequence[int] = (30, 90, 180)) -> nw.
     if not days or any(not isinstance(h, (int, np.integer)) or h < 1 for h in days):
         raise FrameError(f"horizons are {first_few(list(horizons)) or 'empty'}. Allowed: whole days ≥ 1.")
     assigned = materialise(first_assignments(book.table("assignments")))
-    if not int(collect(assigned.select(nw.len().alias("n")))["n"].iloc[0]):
+    if not int(collect(assigned.select(n=nw.len()))["n"].iloc[0]):
         raise NotAvailable("no account was assigned at random: the assignments show no experiment.")
     end = {h: nw.col("assigned_on").dt.offset_by(f"{h}d") for h in days}
     seen = {h: end[h] <= nw.lit(book.as_of) for h in days}
@@ -104,14 +105,14 @@ def _paid(assigned: nw.LazyFrame, payments: nw.LazyFrame, end: dict[int, nw.Expr
         assigned.select("account_id", "assigned_on"), on="account_id", how="inner"
     )
     after = both.filter(nw.col("paid_on") > nw.col("assigned_on"))
-    cents = (nw.col("amount").cast(nw.Float64) * 100).round(0).cast(nw.Int64)
+    cents = whole_money("amount")
     flows = after.with_columns(
         *(
             nw.when(nw.col("paid_on") <= limit).then(cents).otherwise(nw.lit(0)).alias(f"_cents_{h}")
             for h, limit in end.items()
         )
     )
-    return flows.group_by("account_id").agg(*(nw.col(f"_cents_{h}").sum() for h in end))
+    return flows.group_by("account_id").agg(*(whole_sum(f"_cents_{h}").alias(f"_cents_{h}") for h in end))
 
 
 def _current(assigned: nw.LazyFrame, snapshots: nw.LazyFrame, end: dict[int, nw.Expr]) -> nw.LazyFrame:

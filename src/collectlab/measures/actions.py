@@ -188,6 +188,17 @@ def coverage_by_stage(
     that month, ``intensity`` the actions per account-month. Channel "any" counts all actions. Accounts that
     cured within the month are not seen overdue at its end and do not count.
 
+    Parameters
+    ----------
+    book : Book
+        With snapshots and actions.
+    stages : sequence of int
+        Rising lower bounds in days past due.
+    period : (date, date), optional
+        First and last day counted; None is the whole book.
+    conf_level : float
+        Level of the intervals.
+
     Examples
     --------
     >>> import pandas as pd
@@ -291,6 +302,13 @@ class Timeline(Result):
 def timeline(book: Any, period: Period = None) -> Timeline:
     """Actions per calendar month and channel: a full count, so without intervals.
 
+    Parameters
+    ----------
+    book : Book
+        With actions.
+    period : (date, date), optional
+        First and last day of the actions; None is the whole book.
+
     Examples
     --------
     >>> import pandas as pd
@@ -338,6 +356,21 @@ def time_to_first_contact(
     the median days (Kaplan–Meier, ends of episodes as censoring). A debtor contact is an action that was
     connected, or whose outcome was told, and not with a third party. Only episodes watched from day 0 and,
     with ``period``, begun in it.
+
+    Parameters
+    ----------
+    book : Book
+        With actions.
+    definition : str
+        The named definition of cure.
+    by : str or list of str, optional
+        Columns of the episodes.
+    horizons : sequence of int
+        Whole days since day 0.
+    period : (date, date), optional
+        First and last day of day 0; None is the whole book.
+    conf_level : float
+        Level of the intervals.
 
     Examples
     --------

@@ -32,6 +32,19 @@ def contact_hours(
     ``night`` = (first hour, hour at which it ends), local time: (22, 8) is 22:00 up to, not including,
     08:00. ``channels`` are those that disturb at the time of the action; letters and e-mails do not.
 
+    Parameters
+    ----------
+    book : Book
+        With actions.
+    by : str or list of str, optional
+        ``team`` (falls back on the agency), ``month``, or a column of actions or accounts.
+    night, channels
+        See above.
+    period : (date, date), optional
+        First and last day of the actions; None is the whole book.
+    conf_level : float
+        Level of the intervals.
+
     Examples
     --------
     >>> import pandas as pd
@@ -63,7 +76,32 @@ def contact_hours(
 def third_party_contacts(
     book: Any, *, by: str | Sequence[str] | None = "team", period: Period = None, conf_level: float = 0.95
 ) -> Measures:
-    """Share of contacts with somebody other than the debtor, among contacts whose ``party`` is known."""
+    """Share of contacts with somebody other than the debtor, among contacts whose ``party`` is known.
+
+    Parameters
+    ----------
+    book : Book
+        With actions.
+    by : str or list of str, optional
+        ``team`` (falls back on the agency), ``month``, or a column of actions or accounts.
+    period : (date, date), optional
+        First and last day of the actions; None is the whole book.
+    conf_level : float
+        Level of the intervals.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from collectlab.book.open import open_book
+    >>> book = open_book({
+    ...     "accounts": pd.DataFrame({"account_id": ["a"]}),
+    ...     "snapshots": pd.DataFrame({"account_id": ["a"], "as_of": ["2026-02-28"], "days_past_due": [5]}),
+    ...     "actions": pd.DataFrame({"account_id": ["a", "a"], "at": ["2026-01-20 10:00", "2026-01-21 10:00"],
+    ...                              "channel": ["call", "call"], "team": ["T1", "T1"],
+    ...                              "party": ["debtor", "third_party"]})})
+    >>> third_party_contacts(book).wide()[["team", "contacts", "third_party"]].values.tolist()
+    [['T1', 2, 0.5]]
+    """
     frame, by = rows(book, "actions", "at", by, period)
     need_column(frame, "actions", "party")
     names = frame.collect_schema().names()
@@ -83,7 +121,32 @@ def third_party_contacts(
 def records_kept(
     book: Any, *, by: str | Sequence[str] | None = "team", period: Period = None, conf_level: float = 0.95
 ) -> Measures:
-    """Share of contacts that were recorded, among those for which ``recorded`` is known."""
+    """Share of contacts that were recorded, among those for which ``recorded`` is known.
+
+    Parameters
+    ----------
+    book : Book
+        With actions.
+    by : str or list of str, optional
+        ``team`` (falls back on the agency), ``month``, or a column of actions or accounts.
+    period : (date, date), optional
+        First and last day of the actions; None is the whole book.
+    conf_level : float
+        Level of the intervals.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from collectlab.book.open import open_book
+    >>> book = open_book({
+    ...     "accounts": pd.DataFrame({"account_id": ["a"]}),
+    ...     "snapshots": pd.DataFrame({"account_id": ["a"], "as_of": ["2026-02-28"], "days_past_due": [5]}),
+    ...     "actions": pd.DataFrame({"account_id": ["a", "a"], "at": ["2026-01-20 10:00", "2026-01-21 10:00"],
+    ...                              "channel": ["call", "call"], "team": ["T1", "T1"],
+    ...                              "recorded": [True, False]})})
+    >>> records_kept(book).wide()[["team", "contacts", "recorded"]].values.tolist()
+    [['T1', 2, 0.5]]
+    """
     frame, by = rows(book, "actions", "at", by, period)
     need_column(frame, "actions", "recorded")
     frame = frame.filter(~nw.col("recorded").is_null())

@@ -36,6 +36,15 @@ def legal_cases(
 
     ``by`` may be ``result``, ``stage``, ``month`` (of filing) or a column of accounts; ``period`` is of filing.
 
+    Parameters
+    ----------
+    book : Book
+        With legal_cases.
+    by, period
+        See above.
+    conf_level : float
+        Level of the intervals.
+
     Examples
     --------
     >>> import pandas as pd
@@ -121,6 +130,19 @@ def arrangements(
     ``broken_within_…_days`` (Aalen–Johansen from the start, plans kept competing, running ones censored at
     the end of the book). ``period`` is of the start.
 
+    Parameters
+    ----------
+    book : Book
+        With arrangements.
+    by : str or list of str, optional
+        ``kind``, ``reason``, ``month`` (of the start) or a column of accounts.
+    period : (date, date), optional
+        First and last day of the start; None is the whole book.
+    horizon : int
+        Whole days after the start.
+    conf_level : float
+        Level of the intervals.
+
     Examples
     --------
     >>> import pandas as pd
@@ -195,6 +217,19 @@ def reasons(
     of several on a day the first by name), and ``cured_within_…_days`` of the note (Aalen–Johansen, other
     endings competing). The clock starts at the note because reasons are learnt from those who stay overdue
     long enough to be asked. ``period`` is that of the episodes' first day.
+
+    Parameters
+    ----------
+    book : Book
+        With reasons.
+    definition : str
+        The named definition of cure.
+    horizon : int
+        Whole days after the note.
+    period : (date, date), optional
+        First and last day of day 0; None is the whole book.
+    conf_level : float
+        Level of the intervals.
 
     Examples
     --------

@@ -44,6 +44,19 @@ def promises(
     * ``kept`` — promises kept / promises due,
     * ``kept_amount`` — money paid (no more than promised, promise by promise) / money promised and due.
 
+    Parameters
+    ----------
+    book : Book
+        With actions and payments.
+    by : str or list of str, optional
+        ``month``, or a column of actions or accounts.
+    period : (date, date), optional
+        First and last day of the attempts; None is the whole book.
+    share, grace
+        See above.
+    conf_level : float
+        Level of the intervals.
+
     Returns
     -------
     Measures
@@ -152,6 +165,17 @@ def reactions(
 ) -> Measures:
     """What came of the attempts: the share of each outcome among actions whose outcome is known.
 
+    Parameters
+    ----------
+    book : Book
+        With actions.
+    by : str or list of str, optional
+        ``month``, or a column of actions or accounts.
+    period : (date, date), optional
+        First and last day of the actions; None is the whole book.
+    conf_level : float
+        Level of the intervals.
+
     Examples
     --------
     >>> import pandas as pd
@@ -199,6 +223,19 @@ def complaints(
     of ``actions`` a complaint goes to the account's last contact, if that was at most ``window`` days before.
 
     The interval is the jackknife's on the log scale; with no complaint at all, Poisson's exact upper limit.
+
+    Parameters
+    ----------
+    book : Book
+        With complaints and actions.
+    by : str or list of str, optional
+        See above.
+    period : (date, date), optional
+        First and last day counted; None is the whole book.
+    window : int
+        Days after a contact.
+    conf_level : float
+        Level of the intervals.
 
     Examples
     --------
@@ -271,6 +308,19 @@ def satisfaction(
     """Mean survey score (0–100) and the share of answers at or above ``threshold``.
 
     They speak for those who answered; the notes say how many that is of the accounts that were contacted.
+
+    Parameters
+    ----------
+    book : Book
+        With surveys.
+    by : str or list of str, optional
+        ``month``, or a column of surveys or accounts.
+    period : (date, date), optional
+        First and last day of the answers; None is the whole book.
+    threshold : float
+        Score from which an answer counts as satisfied.
+    conf_level : float
+        Level of the intervals.
 
     Examples
     --------

@@ -54,8 +54,14 @@ def team_comparison(
         With accounts, snapshots and actions; recovery also needs payments.
     by : str
         ``team`` (falls back on the agency) or another column of actions or accounts.
+    channels, horizon, stages, bands
+        See above; ``horizon`` in whole days.
+    definition : str
+        The named definition of cure.
     period : (date, date), optional
         Of the first action.
+    conf_level : float
+        Level of the intervals.
 
     Returns
     -------
@@ -150,6 +156,15 @@ def team_comparison(
 
 
 def _strata(cells: pd.DataFrame, by: str, bands: int) -> tuple[np.ndarray, pd.DataFrame]:
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from collectlab.book.simulate import simulate
+    >>> from collectlab.book.open import open_book
+    >>> book = open_book(simulate(accounts=400, months=12, truth_accounts=0).book_tables)
+    >>> teams = team_comparison(book)
+    >>> sorted(set(teams.table["measure"]))
     """Counts [replicate, team, stratum, what]; bands of equal numbers of cases by amount at entry."""
     amounts = cells.groupby("__cap", dropna=True)["episodes"].sum().sort_index()
     place = amounts.cumsum() - amounts

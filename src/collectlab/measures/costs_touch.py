@@ -117,6 +117,17 @@ def with_strategy(episodes: Any, assignments: Any) -> nw.LazyFrame:
     Of several on a day the last by name counts. Columns of ``episodes`` stay; a column ``strategy`` is
     replaced.
 
+    Parameters
+    ----------
+    episodes : frame
+        account_id, started_on, exit_day.
+    assignments : frame
+        account_id, strategy, assigned_on.
+
+    Returns
+    -------
+    narwhals.LazyFrame
+
     Examples
     --------
     >>> import pandas as pd

@@ -127,6 +127,19 @@ def definitions_compared(
     References
     ----------
     Lin, Sun and Ying (1999), Biometrika 86 (why times after a first event are censored dependently).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from collectlab.book.open import open_book
+    >>> book = open_book({
+    ...     "accounts": pd.DataFrame({"account_id": ["a", "b"]}),
+    ...     "snapshots": pd.DataFrame({
+    ...         "account_id": ["a"] * 4 + ["b"] * 4,
+    ...         "as_of": ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"] * 2,
+    ...         "days_past_due": [0, 9, 0, 0, 0, 12, 40, 71]})})
+    >>> both = definitions_compared(book, horizon=60, redefault_horizon=30, definitions=["current_once"])
+    >>> both.table[["measure", "estimate"]].values.tolist()
     """
     if not isinstance(book, Book):
         raise FrameError(f"a {type(book).__name__} is no book. Allowed: what open_book returns.")

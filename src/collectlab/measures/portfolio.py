@@ -19,6 +19,7 @@ from collectlab.core.jackknife import (
     check_level,
     jackknife,
     shares,
+    sums_at,
     t_quantile,
     with_replicates,
 )
@@ -111,13 +112,8 @@ def delinquency_rate(
     """
     check_level(conf_level)
     by = as_list(by)
-    found = _Series.count(
-        by_month(
-            snapshots, by=by, money=[] if weight is None else [weight],
-            account=account, date=date, dpd=dpd, status=status,
-        ),
-        by, over, weight is not None,
-    )  # fmt: skip
+    columns = {"account": account, "date": date, "dpd": dpd, "status": status}
+    found = _Series.count(snapshots, by, over, weight, **columns)
     return DelinquencyRate(
         table=found.table(conf_level),
         estimand=f"Share of {_what(weight)} {_late(over)}, at each month's end",
@@ -183,13 +179,8 @@ def delinquency_trend(
     check_level(conf_level)
     check_days(months, "months", "months")
     by = as_list(by)
-    found = _Series.count(
-        by_month(
-            snapshots, by=by, money=[] if weight is None else [weight],
-            account=account, date=date, dpd=dpd, status=status,
-        ),
-        by, over, weight is not None,
-    )  # fmt: skip
+    columns = {"account": account, "date": date, "dpd": dpd, "status": status}
+    found = _Series.count(snapshots, by, over, weight, **columns)
     table, short = found.changes(months, conf_level)
     notes = [
         "The interval covers both which accounts happen to be in the book and the rate's usual wobble from "
@@ -236,16 +227,17 @@ class _Series:
     weighted: bool
 
     @classmethod
-    def count(cls, rows: nw.LazyFrame, by: list[str], over: int, weighted: bool) -> _Series:
+    def count(cls, snapshots: Any, by: list[str], over: int, weight: str | None, **columns: str) -> _Series:
         check_days(over)
+        weighted = weight is not None
+        rows = by_month(snapshots, by=by, money=[weight] if weighted else [], **columns)
         late = flag(nw.col("dpd") >= over)
-        weight = nw.max_horizontal(nw.col("money0").fill_null(0), nw.lit(0)) if weighted else nw.lit(1)
-        keys = by_keys(by)
+        each = nw.max_horizontal(nw.col("money0").fill_null(0), nw.lit(0)) if weighted else nw.lit(1)
         counted = collect(
             with_replicates(rows.filter(nw.col("status") == "open"), "id", name="replicate")
-            .with_columns(late=late, weight=weight)
+            .with_columns(late=late, weight=each)
             .with_columns(part=nw.col("late") * nw.col("weight"))
-            .group_by(*keys, "month", "replicate")
+            .group_by(*by_keys(by), "month", "replicate")
             .agg(
                 row_count().alias("n"),
                 *(whole_sum(c).alias(c) for c in ("late", "weight", "part")),
@@ -254,27 +246,12 @@ class _Series:
         )
         if counted.empty:
             raise NotAvailable("there is no snapshot of an open account.")
-        taken = (
-            "as_of",
-            "since",
-            "accounts",
-            "overdue",
-            "amount",
-            "amount_overdue",
-            "months",
-            "level",
-            *INTERVAL,
-        )
-        groups, group = groups_of(counted, by, taken)
+        taken = ("as_of", "since", "accounts", "overdue", "amount", "amount_overdue", "months", "level")
+        groups, group = groups_of(counted, by, (*taken, *INTERVAL))
         months, month = np.unique(counted["month"].to_numpy(int), return_inverse=True)
         last = counted.groupby("month")["date"].max()
-        arrays = []
-        for column in ("part", "weight", "n", "late"):
-            out = np.zeros((GROUPS, len(groups), len(months)))
-            np.add.at(
-                out, (counted["replicate"].to_numpy(int), group, month), counted[column].to_numpy(float)
-            )
-            arrays.append(out)
+        where, shape = (counted["replicate"].to_numpy(int), group, month), (GROUPS, len(groups), len(months))
+        arrays = [sums_at(where, counted[c], shape) for c in ("part", "weight", "n", "late")]
         return cls(groups, months, [pd.Timestamp(last[m]).date() for m in months], *arrays, weighted)
 
     def table(self, conf_level: float) -> pd.DataFrame:

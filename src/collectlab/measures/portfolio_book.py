@@ -14,9 +14,9 @@ from collectlab.book.episodes import bucket_labels
 from collectlab.core.columns import as_list, flag, row_count, whole_sum
 from collectlab.core.engine import collect
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.core.jackknife import GROUPS, INTERVAL, check_level, jackknife, with_replicates
+from collectlab.core.jackknife import GROUPS, INTERVAL, check_level, jackknife, sums_at, with_replicates
 from collectlab.core.results import Result
-from collectlab.measures.groups import by_keys, groups_of
+from collectlab.measures.groups import MISSING, by_keys, groups_of
 from collectlab.measures.portfolio_results import Concentration, DaysPastDue, OverdueByBucket
 from collectlab.measures.snapshots import CENTS, at_date, check_days, is_book, snapshots_of
 
@@ -161,23 +161,22 @@ def concentration(
         raise NotAvailable(f"no open account is {over} days or more past due on {day}.")
     own = ("accounts", "overdue_accounts", "base", "overdue", "share_of_base", "share_of_overdue", *INTERVAL)
     groups, group = groups_of(counted, by, own)
-    sums = np.zeros((GROUPS, 4, len(groups)))
-    for i, column in enumerate(("n", "late", "base", "overdue")):
-        np.add.at(sums, (counted["replicate"].to_numpy(int), i, group), counted[column].to_numpy(float))
+    where = (counted["replicate"].to_numpy(int), group)
+    columns = [sums_at(where, counted[c], (GROUPS, len(groups))) for c in ("n", "late", "base", "overdue")]
+    sums = np.stack(columns, axis=1)
 
     def ratio(s: np.ndarray) -> np.ndarray:
         base, overdue = s
         return (overdue / overdue.sum()) / (base / base.sum())
 
     total = sums.sum(axis=0)
-    columns = jackknife(total[2:], sums[:, 2:], ratio, conf_level, "log", sums[:, 0].any(axis=1))
+    found = jackknife(total[2:], sums[:, 2:], ratio, conf_level, "log", sums[:, 0].any(axis=1))
     table = groups.copy()
     scale = CENTS if money else 1
     table["accounts"], table["overdue_accounts"] = (v.astype(np.int64) for v in total[:2])
     table["base"], table["overdue"] = total[2] / scale, total[3] / scale
     table["share_of_base"], table["share_of_overdue"] = _share(total[2]), _share(total[3])
-    for name, values in zip(INTERVAL, columns):
-        table[name] = values
+    table[list(INTERVAL)] = np.column_stack(found)
     table = table.sort_values("share_of_overdue", ascending=False, kind="stable", ignore_index=True)
     base = "balance" if "balance" in money else "overdue amount" if money else "number of accounts"
     hhi = [float((table[c] ** 2).sum()) for c in ("share_of_overdue", "share_of_base")]
@@ -227,7 +226,7 @@ def largest_accounts(book: Any, n: int = 10, as_of: dt.date | str | None = None)
     have = [c for c in ("product", "region", "branch") if c in _columns(book)]
     rows, day = at_date(book, as_of, by=have, money=money)
     rows = _overdue_money(rows.filter(nw.col("status") == "open"), money, 1).filter(nw.col("late") == 1)
-    whole = collect(rows.select(row_count().alias("n"), nw.col("overdue").sum().cast(nw.Int64)))
+    whole = collect(rows.select(row_count().alias("n"), whole_sum("overdue").alias("overdue")))
     count, total = int(whole["n"].iloc[0]), whole["overdue"].iloc[0]
     if not count or not total:
         raise NotAvailable(f"no open account has an amount past due on {day}.")
@@ -235,7 +234,7 @@ def largest_accounts(book: Any, n: int = 10, as_of: dt.date | str | None = None)
     top = top.sort_values(["overdue", "id"], ascending=[False, True], ignore_index=True)
     table = pd.DataFrame({"account_id": top["id"]})
     for i, column in enumerate(have):
-        table[column] = top[f"by{i}"].fillna("(missing)") if top[f"by{i}"].dtype == object else top[f"by{i}"]
+        table[column] = top[f"by{i}"].fillna(MISSING) if top[f"by{i}"].dtype == object else top[f"by{i}"]
     table["days_past_due"] = top["dpd"]
     for i, column in enumerate(money):
         table[column] = top[f"money{i}"] / CENTS
@@ -289,15 +288,7 @@ def how_long(
     counted = collect(late.group_by(*keys, "dpd").agg(row_count().alias("n")))
     if counted.empty:
         raise NotAvailable(f"no open account is past due on {day}.")
-    own = (
-        "days",
-        "accounts",
-        "lower_quartile",
-        "upper_quartile",
-        "nine_in_ten_within",
-        "longest",
-        *INTERVAL,
-    )
+    own = ("days", "accounts", "lower_quartile", "upper_quartile", "nine_in_ten_within", "longest", *INTERVAL)
     groups, group = groups_of(counted, by, own)
     order = np.lexsort((counted["dpd"].to_numpy(), group))
     counts = groups.iloc[group[order]].reset_index(drop=True)
@@ -354,7 +345,7 @@ def _money(book: Any) -> list[str]:
 
 
 def _sums(count: int) -> list[nw.Expr]:
-    return [nw.col(f"money{i}").fill_null(0).sum().cast(nw.Int64).alias(f"money{i}") for i in range(count)]
+    return [whole_sum(f"money{i}").alias(f"money{i}") for i in range(count)]
 
 
 def _overdue_money(rows: nw.LazyFrame, money: list[str], over: int) -> nw.LazyFrame:

@@ -15,7 +15,7 @@ from collectlab.core.columns import as_list, flag, row_count, whole_sum
 from collectlab.core.engine import collect
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.jackknife import INTERVAL, check_level, wilson
-from collectlab.core.plots import PALETTE, legend, new_axes, percent_axis, titled
+from collectlab.core.plots import PALETTE, legend, new_axes, percent_axis, reach, titled
 from collectlab.core.results import Result
 from collectlab.measures.groups import by_keys, groups_of, shown_name
 from collectlab.measures.snapshots import check_days, is_book
@@ -45,9 +45,8 @@ class NewLoanBadRate(Result):
         for i, (key, part) in enumerate(parts[:6]):
             x = part["cohort"].map(place).to_numpy(float) + 0.08 * (i - (min(len(parts), 6) - 1) / 2)
             y = part["estimate"].to_numpy()
-            reach = np.abs(part[["conf_low", "conf_high"]].to_numpy().T - y)
             ax.errorbar(
-                x, y, yerr=reach, color=PALETTE[i], marker="os^Dvx"[i], markersize=4.5, linewidth=1.2,
+                x, y, yerr=reach(part), color=PALETTE[i], marker="os^Dvx"[i], markersize=4.5, linewidth=1.2,
                 elinewidth=0.9, capsize=2, label=shown_name(key) or None,
             )  # fmt: skip
         for cohort in cohorts:
@@ -188,23 +187,19 @@ def _new_loans(
         .join(loans.select("account_id", "until"), on="account_id", how="inner")
         .filter(nw.col("date") <= nw.col("until"))
         .with_columns(
-            bad=nw.when(
+            bad=flag(
                 ((nw.col("days_past_due") >= over) & (nw.col("status") == "open")).fill_null(False)
                 | (nw.col("status") == "charged_off")
-            ).then(nw.lit(1)).otherwise(nw.lit(0)),
-            ended=nw.when(nw.col("status") == "open").then(nw.lit(0)).otherwise(nw.lit(1)),
-            near=nw.when(nw.col("date").dt.offset_by("31d").cast(nw.Date) >= nw.col("until"))
-            .then(nw.lit(1))
-            .otherwise(nw.lit(0)),
+            ),
+            ended=flag(nw.col("status") != "open"),
+            near=flag(nw.col("date").dt.offset_by("31d").cast(nw.Date) >= nw.col("until")),
         )
         .group_by("account_id")
         .agg(nw.col("bad").max(), nw.col("ended").max(), nw.col("near").max())
     )  # fmt: skip
     each = loans.join(seen, on="account_id", how="left").with_columns(
         unseen=flag(nw.col("bad").is_null()),
-        lost=nw.when(((nw.col("bad") == 0) & (nw.col("ended") == 0) & (nw.col("near") == 0)).fill_null(False))
-        .then(nw.lit(1))
-        .otherwise(nw.lit(0)),
+        lost=flag((nw.col("bad") == 0) & (nw.col("ended") == 0) & (nw.col("near") == 0)),
         bad=nw.col("bad").fill_null(0),
     )
     counted = collect(

@@ -177,7 +177,7 @@ def recovery_curve(
     flows = _count(episodes, payments, by, horizon, amount, cap, cluster, as_of)
     estimate, error, low, high = flows.estimate(lambda curve: curve["payments"], conf_level, "logit")
     n_groups, n_days = estimate.shape
-    table = flows.groups[flows.by].loc[np.repeat(np.arange(n_groups), n_days)].reset_index(drop=True)
+    table = flows.groups.loc[np.repeat(np.arange(n_groups), n_days)].reset_index(drop=True)
     table["day"] = np.tile(np.arange(n_days), n_groups)
     table["episodes"] = flows.active.astype("int64").ravel()
     for name, values in zip(INTERVAL, (estimate, error, low, high)):
@@ -228,9 +228,7 @@ def recovery_rate(
         raise FrameError(f"horizons are {list(horizons)}. Allowed: at least one whole day ≥ 1.")
     flows = _count(episodes, payments, by, days[-1], amount, cap, cluster, as_of)
     found = flows.estimate(lambda curve: curve["payments"][:, days], conf_level, "logit")
-    table = (
-        flows.groups[flows.by].loc[np.repeat(np.arange(len(flows.groups)), len(days))].reset_index(drop=True)
-    )
+    table = flows.groups.loc[np.repeat(np.arange(len(flows.groups)), len(days))].reset_index(drop=True)
     table["horizon"] = np.tile(days, len(flows.groups))
     table["episodes"] = np.repeat(flows.episodes, len(days))
     table["owed"] = np.repeat(flows.owed, len(days))
@@ -305,7 +303,7 @@ def recovery_period(
     median = [_median_days(f, e, t) for f, e, t in zip(share, error, t_quantile(conf_level, replicates - 1))]
     rows = []
     for g in range(len(flows.groups)):
-        key = flows.groups[flows.by].loc[g].to_dict() if flows.by else {}
+        key = flows.groups.loc[g].to_dict()
         for name, values in (("mean", [m[g] for m in mean]), ("median", median[g])):
             numbers = dict(zip(INTERVAL, values))
             rows.append({**key, "measure": name, "episodes": flows.episodes[g], "share": whole[g], **numbers})

@@ -13,10 +13,10 @@ import pandas as pd
 
 from collectlab.book.episodes import bucket_labels
 from collectlab.book.schema import STATUSES
-from collectlab.core.columns import as_list, flag, row_count
+from collectlab.core.columns import as_list, flag, row_count, whole_sum
 from collectlab.core.engine import collect
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.core.jackknife import GROUPS, check_level, shares, with_replicates
+from collectlab.core.jackknife import GROUPS, check_level, shares, sums_at, with_replicates
 from collectlab.core.plots import new_axes, titled
 from collectlab.core.results import Result
 from collectlab.measures.groups import by_keys, groups_of, shown_name
@@ -179,12 +179,10 @@ def roll_rates(
         raise NotAvailable("no open account is seen in two adjacent months, so nothing can roll.")
     groups, group = groups_of(steps, by, _OWN)
     shape = (GROUPS, len(groups), len(labels), len(states))
-    n, amount = np.zeros(shape), np.zeros(shape)
     cell = (steps["replicate"].to_numpy(int), group, steps["from"].to_numpy(int), steps["to"].to_numpy(int))
-    np.add.at(n, cell, steps["n"].to_numpy(float))
-    if weight is not None:
-        np.add.at(amount, cell, steps["amount"].to_numpy(float))
-    table = _table(groups, labels, states, n, None if weight is None else amount, conf_level)
+    n = sums_at(cell, steps["n"], shape)
+    amount = None if weight is None else sums_at(cell, steps["amount"], shape)
+    table = _table(groups, labels, states, n, amount, conf_level)
     what = "accounts" if weight is None else str(weight)
     return RollRates(
         table=table,
@@ -233,8 +231,8 @@ def _count(rows: nw.LazyFrame, by: list[str], bounds: list[int], weighted: bool)
         steps.rename({"state": "from"})
         .group_by(*keys, "from", "to", "replicate")
         .agg(
-            nw.col("one").sum().cast(nw.Int64).alias("n"),
-            nw.col("amount").sum().cast(nw.Int64).alias("amount"),
+            whole_sum("one").alias("n"),
+            whole_sum("amount").alias("amount"),
             row_count().alias("all"),
         )
     )

@@ -35,6 +35,8 @@ def trend(
         A trend for each value of this column.
     unit : str
         Unit of the change per 30 days (``points`` for a share).
+    conf_level : float
+        Level of the interval.
 
     Returns
     -------
