@@ -68,6 +68,15 @@ def team_comparison(
     Measures
         Per team ``episodes``, ``cured, cured_standardised, covered`` and, where there are payments,
         ``recovered, recovered_standardised``. Cases whose ``horizon`` reaches beyond the book are left out.
+
+    Examples
+    --------
+    >>> from collectlab.book.simulate import simulate
+    >>> from collectlab.book.open import open_book
+    >>> book = open_book(simulate(accounts=400, months=12, truth_accounts=0).book_tables)
+    >>> teams = team_comparison(book)
+    >>> sorted(set(teams.table["measure"]))
+    ['covered', 'cured', 'cured_standardised', 'recovered', 'recovered_standardised']
     """
     if not isinstance(by, str):
         raise FrameError(f"by is {by!r}. Allowed: one column.")
@@ -156,15 +165,6 @@ def team_comparison(
 
 
 def _strata(cells: pd.DataFrame, by: str, bands: int) -> tuple[np.ndarray, pd.DataFrame]:
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from collectlab.book.simulate import simulate
-    >>> from collectlab.book.open import open_book
-    >>> book = open_book(simulate(accounts=400, months=12, truth_accounts=0).book_tables)
-    >>> teams = team_comparison(book)
-    >>> sorted(set(teams.table["measure"]))
     """Counts [replicate, team, stratum, what]; bands of equal numbers of cases by amount at entry."""
     amounts = cells.groupby("__cap", dropna=True)["episodes"].sum().sort_index()
     place = amounts.cumsum() - amounts

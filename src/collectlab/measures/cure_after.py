@@ -139,7 +139,8 @@ def definitions_compared(
     ...         "as_of": ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"] * 2,
     ...         "days_past_due": [0, 9, 0, 0, 0, 12, 40, 71]})})
     >>> both = definitions_compared(book, horizon=60, redefault_horizon=30, definitions=["current_once"])
-    >>> both.table[["measure", "estimate"]].values.tolist()
+    >>> both.table["estimate"].tolist()  # cured, re-defaulted, sustained
+    [0.5, 0.0, 0.5]
     """
     if not isinstance(book, Book):
         raise FrameError(f"a {type(book).__name__} is no book. Allowed: what open_book returns.")
