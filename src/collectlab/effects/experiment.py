@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -14,98 +13,16 @@ import pandas as pd
 from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.jackknife import check_level
-from collectlab.core.plots import PALETTE, legend, level_axis, new_axes, reach, titled, unit_axis
-from collectlab.core.results import Result
-from collectlab.core.tables import display_table, format_value
 from collectlab.effects._least_squares import fit
 from collectlab.effects.assigned import experiment_frame
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from collectlab.effects.experiment_result import HORIZON, OUTCOME_WORDS, ExperimentResult, label_of
 
 __all__ = ["ExperimentResult", "experiment", "experiment_frame"]
 
 #: Arms that are the control when nobody names one, best first; else the largest arm.
 USUAL_CONTROLS = ("Holdout", "holdout", "control", "champion")
 MAX_LEVELS = 50
-_WITHIN = re.compile(r"(paid|cured|current|amount|cost|complaints)_(within|after)_(\d+)")
-_WHAT = {
-    "paid": "Paid anything",
-    "cured": "Cured",
-    "current": "Not past due",
-    "amount": "Amount paid",
-    "cost": "Spent",
-    "complaints": "Complaints",
-}
 _MONEY_WORDS = {"amount", "paid", "recovered", "cost", "balance", "owed", "net", "money"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExperimentResult(Result):
-    """Effects of assignment; one row per outcome × arm.
-
-    ``table``: outcome, arm, n (accounts of the arm), control_n, control_mean, unit, estimate, std_error,
-    conf_low, conf_high, p_value. ``control`` names the arm that all are compared with.
-    """
-
-    control: str = ""
-    plottable = True
-
-    def display_table(self) -> pd.DataFrame:
-        """As in ``table``, with the control's mean in the outcome's own unit."""
-        shown = self.table.drop(columns="control_n").copy()
-        shown["outcome"] = [_label(o) for o in shown["outcome"]]
-        shown["control_mean"] = [
-            format_value(mean, "share" if unit == "points" else unit)
-            for mean, unit in zip(shown["control_mean"], shown["unit"])
-        ]
-        return display_table(shown, self.unit, self.formats, self.conf_level)
-
-    def plot(self, ax: Axes | None = None, outcomes: str | Sequence[str] | None = None) -> Axes:
-        """A forest plot: a point and its interval for each arm; outcomes of one unit side by side.
-
-        By default the first outcome, with the other horizons of the same one.
-        """
-        every = list(dict.fromkeys(self.table["outcome"]))
-        if outcomes is None:
-            family = _WITHIN.fullmatch(every[0])
-            same = [o for o in every if family and (m := _WITHIN.fullmatch(o)) and m[1] == family[1]]
-            chosen = same or every[:1]
-        else:
-            chosen = [outcomes] if isinstance(outcomes, str) else list(outcomes)
-        if unknown := [o for o in chosen if o not in every]:
-            raise FrameError(f"no outcome {unknown[0]!r} in this result. Allowed: {first_few(every, 20)}.")
-        part = self.table[self.table["outcome"].isin(chosen)]
-        if part["unit"].nunique() > 1:
-            raise FrameError(f"{first_few(chosen)} are in different units. Allowed: outcomes of one unit.")
-        arms = list(dict.fromkeys(part["arm"]))
-        ax = new_axes(ax, figsize=(7.2, 1.2 + 0.22 * len(arms) * max(len(chosen), 1.6)))
-        ax.axvline(0, color="#555555", linewidth=1)
-        for i, outcome in enumerate(chosen):
-            rows = part[part["outcome"] == outcome].set_index("arm").reindex(arms)
-            place = np.arange(len(arms)) + (i - (len(chosen) - 1) / 2) * 0.2
-            middle = rows["estimate"].to_numpy()
-            colour = PALETTE[i % len(PALETTE)]
-            ax.errorbar(
-                middle,
-                place,
-                xerr=reach(rows),
-                fmt="osD^v"[i % 5],
-                color=colour,
-                capsize=2.5,
-                label=_label(outcome),
-            )
-        ax.set_yticks(range(len(arms)), arms)
-        ax.set_ylim(len(arms) - 0.5, -0.5)
-        level_axis(ax)
-        unit = part["unit"].iloc[0]
-        unit_axis(ax, unit)
-        ax.set_xlabel(f"Difference from {self.control}" + ", percentage points" * (unit == "points"))
-        if len(chosen) > 1:
-            legend(ax, outside=True)
-        else:
-            ax.set_ylabel(_label(chosen[0]))
-        return titled(ax, self.title)
 
 
 def experiment(
@@ -206,7 +123,7 @@ def experiment(
                 continue
             rows += more
             for remark in remarks:
-                said.setdefault(remark, []).append(_label(outcome))
+                said.setdefault(remark, []).append(label_of(outcome))
             if not asked and rows[0]["outcome"] not in family:
                 break  # of each further family the longest horizon will do: a table that people still read
     if not rows:
@@ -411,20 +328,14 @@ def _usual_outcomes(data: nw.LazyFrame) -> list[list[str]]:
     """Families of outcomes that differ in the horizon only: the first rising, the others falling."""
     families: dict[str, list[tuple[int, str]]] = {}
     for name in data.collect_schema().names():
-        if match := _WITHIN.fullmatch(name):
+        if match := HORIZON.fullmatch(name):
             families.setdefault(match[1], []).append((int(match[3]), name))
     if not families:
         raise FrameError(
             "no outcomes given. Allowed: names of numeric columns, or a frame of experiment_frame()."
         )
-    first, *others = [families[kind] for kind in _WHAT if kind in families]
+    first, *others = [families[kind] for kind in OUTCOME_WORDS if kind in families]
     return [[n for _, n in sorted(first)], *([n for _, n in sorted(f, reverse=True)] for f in others)]
-
-
-def _label(outcome: str) -> str:
-    if match := _WITHIN.fullmatch(outcome):
-        return f"{_WHAT[match[1]]} {match[2]} {match[3]} days"
-    return outcome
 
 
 def _unit(outcome: str) -> str:

@@ -1,0 +1,85 @@
+"""What :func:`collectlab.effects.experiment.experiment` returns: its table as people read it, and its chart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from collectlab.core.errors import FrameError, first_few
+from collectlab.core.plots import dots
+from collectlab.core.results import Result
+from collectlab.core.tables import display_table, format_value
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Outcomes of a book's experiment: what, (within or after), how many days.
+HORIZON = re.compile(r"(paid|cured|current|amount|cost|complaints)_(within|after)_(\d+)")
+OUTCOME_WORDS = {
+    "paid": "Paid anything",
+    "cured": "Cured",
+    "current": "Not past due",
+    "amount": "Amount paid",
+    "cost": "Spent",
+    "complaints": "Complaints",
+}
+
+
+def label_of(outcome: str) -> str:
+    """``paid_within_30`` as ``Paid anything within 30 days``; other names as they are."""
+    if match := HORIZON.fullmatch(outcome):
+        return f"{OUTCOME_WORDS[match[1]]} {match[2]} {match[3]} days"
+    return outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentResult(Result):
+    """Effects of assignment; one row per outcome × arm.
+
+    ``table``: outcome, arm, n (accounts of the arm), control_n, control_mean, unit, estimate, std_error,
+    conf_low, conf_high, p_value. ``control`` names the arm that all are compared with.
+    """
+
+    control: str = ""
+    plottable = True
+
+    def display_table(self) -> pd.DataFrame:
+        """As in ``table``, with the control's mean in the outcome's own unit."""
+        shown = self.table.drop(columns="control_n").copy()
+        shown["outcome"] = [label_of(o) for o in shown["outcome"]]
+        shown["control_mean"] = [
+            format_value(mean, "share" if unit == "points" else unit)
+            for mean, unit in zip(shown["control_mean"], shown["unit"])
+        ]
+        return display_table(shown, self.unit, self.formats, self.conf_level)
+
+    def plot(self, ax: Axes | None = None, outcomes: str | Sequence[str] | None = None) -> Axes:
+        """A forest plot: a point and its interval for each arm; outcomes of one unit side by side.
+
+        By default the first outcome, with the other horizons of the same one.
+        """
+        every = list(dict.fromkeys(self.table["outcome"]))
+        if outcomes is None:
+            family = HORIZON.fullmatch(every[0])
+            same = [o for o in every if family and (m := HORIZON.fullmatch(o)) and m[1] == family[1]]
+            chosen = same or every[:1]
+        else:
+            chosen = [outcomes] if isinstance(outcomes, str) else list(outcomes)
+        if unknown := [o for o in chosen if o not in every]:
+            raise FrameError(f"no outcome {unknown[0]!r} in this result. Allowed: {first_few(every, 20)}.")
+        part = self.table[self.table["outcome"].isin(chosen)]
+        if part["unit"].nunique() > 1:
+            raise FrameError(f"{first_few(chosen)} are in different units. Allowed: outcomes of one unit.")
+        arms = list(dict.fromkeys(part["arm"]))
+        unit = part["unit"].iloc[0]
+        series = [(label_of(o), part[part["outcome"] == o].set_index("arm").reindex(arms)) for o in chosen]
+        words = ", percentage points" if unit == "points" else ""
+        xlabel = f"Difference from {self.control}{words}"
+        ax = dots(series, arms, unit=unit, title=self.title, xlabel=xlabel, zero=True, ax=ax)
+        if len(chosen) == 1:
+            ax.set_ylabel(label_of(chosen[0]))
+        return ax
