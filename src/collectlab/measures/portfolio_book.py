@@ -217,6 +217,17 @@ def largest_accounts(book: Any, n: int = 10, as_of: dt.date | str | None = None)
     Result
         account_id, product, region, branch (those the accounts have), days_past_due, balance,
         amount_past_due, share_of_overdue, cumulative_share; equal amounts in the order of the ids.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from collectlab.book.open import open_book
+    >>> book = open_book({
+    ...     "accounts": pd.DataFrame({"account_id": ["a", "b", "c"]}),
+    ...     "snapshots": pd.DataFrame({"account_id": ["a", "b", "c"], "as_of": "2026-01-31",
+    ...                                "days_past_due": [5, 40, 0], "amount_past_due": [100.0, 300.0, 0.0]})})
+    >>> largest_accounts(book).table[["account_id", "share_of_overdue"]].values.tolist()
+    [['b', 0.75], ['a', 0.25]]
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise FrameError(f"n is {n!r}. Allowed: a whole number ≥ 1.")
@@ -277,6 +288,17 @@ def how_long(
     DaysPastDue
         In days. A quantile is the smallest number of days that at least that share of accounts does not
         exceed.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from collectlab.book.open import open_book
+    >>> book = open_book({
+    ...     "accounts": pd.DataFrame({"account_id": ["a", "b", "c"]}),
+    ...     "snapshots": pd.DataFrame({"account_id": ["a", "b", "c"], "as_of": "2026-01-31",
+    ...                                "days_past_due": [5, 40, 0]})})
+    >>> how_long(book).table["estimate"].tolist()
+    [5.0]
     """
     from scipy.stats import binom
 

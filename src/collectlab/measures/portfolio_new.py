@@ -99,6 +99,20 @@ def new_loan_bad_rate(
     ------
     NotAvailable
         No origination dates, or no loan originated since the book's first snapshot.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from collectlab.book.open import open_book
+    >>> ends = [str(day)[:10] for day in pd.date_range("2025-03-31", periods=10, freq="ME")]
+    >>> book = open_book({
+    ...     "accounts": pd.DataFrame({"account_id": ["old", "new", "bad"],
+    ...                               "originated_on": ["2024-05-01", "2025-04-10", "2025-04-20"]}),
+    ...     "snapshots": pd.DataFrame({
+    ...         "account_id": ["old"] * 10 + ["new"] * 9 + ["bad"] * 9, "as_of": ends + ends[1:] * 2,
+    ...         "days_past_due": [0] * 19 + [0, 0, 20, 50, 0, 0, 0, 0, 0]})})
+    >>> new_loan_bad_rate(book, months_on_book=6).table["estimate"].tolist()
+    [0.5]
     """
     check_level(conf_level)
     check_days(over)
