@@ -155,10 +155,13 @@ class Book:
         """
         accounts = f"SELECT * FROM ({self.queries['accounts']}) WHERE ({condition}\n)"
         try:
+            if len(connection().extract_statements(accounts)) != 1:
+                raise duckdb.ParserException("more than one statement; allowed: one condition")
             connection().sql(accounts)
         except duckdb.Error as error:
             raise BookError(
-                f"where({condition!r}): {plain(error)}. Columns of accounts: {first_few(self.columns('accounts'), 20)}."
+                f"where({condition!r}): {plain(error).rstrip('.!')}. "
+                f"Columns of accounts: {first_few(self.columns('accounts'), 20)}."
             ) from error
         ids = f"SELECT account_id FROM ({accounts})"
         queries = {

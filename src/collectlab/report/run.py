@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from collectlab.core.errors import ReportError
+from collectlab.core.errors import ParamsError, ReportError, first_few
 from collectlab.report.execute import Workers
 from collectlab.report.staging import staged, stop_if_told, stoppable
 
@@ -95,26 +95,48 @@ def _open(plan: Plan) -> tuple[Any, str]:
     from collectlab.book.open import open_book
     from collectlab.core import engine
 
-    book = open_book(plan.book)
+    book = part = open_book(plan.book)
+    of = ""
     if plan.config.population:
-        book.where(plan.config.population)  # A mistake in it is told now rather than by every notebook.
+        # A mistake in it is told now rather than by every notebook.
+        part = book.where(plan.config.population)
+        of = f" of the accounts with {plan.config.population}"
+        _some_account(part, plan.config.population)
     months = engine.collect(
-        book.table("snapshots")
+        part.table("snapshots")
         .select(year=nw.col("as_of").dt.year(), month=nw.col("as_of").dt.month())
         .unique()
     )
     there = sorted(f"{int(y):04d}-{int(m):02d}" for y, m in zip(months["year"], months["month"]) if y == y)
     if not there:
-        raise ReportError(f"the book {plan.book.name} has no dated snapshot: there is no month to report.")
+        raise ReportError(
+            f"the book {plan.book.name} has no dated snapshot{of}: there is no month to report."
+        )
     month = plan.config.month or there[-1]
     if month not in there:
         inside = there[0] < month < there[-1]
         raise ReportError(
-            f"no snapshot in {month}: the book's snapshots run from {there[0]} to {there[-1]}"
+            f"no snapshot in {month}{of}: the book's snapshots run from {there[0]} to {there[-1]}"
             + (", with this month missing. " if inside else ". ")
             + "Allowed: a month that has snapshots."
         )
     return book, month
+
+
+def _some_account(part: Any, population: str) -> None:
+    import duckdb
+
+    from collectlab.book.check_read import plain
+
+    try:
+        some = part.has("accounts")
+    except duckdb.Error as error:  # Such as a text that is no number, found only when the rows are read.
+        raise ParamsError(f"population: {population!r} fails on the accounts: {plain(error)}") from error
+    if not some:
+        raise ParamsError(
+            f"population: no account satisfies {population!r}. Allowed: a condition over the columns of accounts "
+            f"that some satisfy; those columns are {first_few(part.columns('accounts'), 20)}."
+        )
 
 
 def _freeze(book: Any, target: Path, last_day: Any) -> None:
