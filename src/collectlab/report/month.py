@@ -194,6 +194,12 @@ def open_month(
         ``YYYY-MM``.
     population : str
         A condition over the columns of ``accounts``, in SQL, that picks a part of the book; empty = all.
+    definition, horizon, control, params, output
+        As in :class:`Month`.
+
+    Returns
+    -------
+    Month
 
     Raises
     ------
