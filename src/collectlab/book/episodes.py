@@ -146,16 +146,7 @@ def episodes(
         held.customer.alias("customer_id"),
         "episode",
         number_to_date(nw.col("started_number")).alias("started_on"),
-        *(
-            (nw.col(number) - nw.col("started_number")).cast(nw.Int64).alias(name)
-            for name, number in (
-                ("entry_day", "entry_number"),
-                ("first_seen_day", "first_number"),
-                ("seen_day", "seen_number"),
-                ("exit_day", "exit_number"),
-                ("observed_day", "last_number"),
-            )
-        ),
+        *_days_since("started_number", first_seen="first_number"),
         "outcome",
         number_to_date(nw.col("exit_number")).alias("ended_on"),
         "amount_at_entry",
@@ -164,6 +155,17 @@ def episodes(
         "definition",
         *held.columns(),
     )
+
+
+def _days_since(day_0: str, first_seen: str) -> list[nw.Expr]:
+    columns = {
+        "entry_day": "entry_number",
+        "first_seen_day": first_seen,
+        "seen_day": "seen_number",
+        "exit_day": "exit_number",
+        "observed_day": "last_number",
+    }
+    return [(nw.col(c) - nw.col(day_0)).cast(nw.Int64).alias(name) for name, c in columns.items()]
 
 
 def bucket_entries(
@@ -262,16 +264,7 @@ def bucket_entries(
         label.alias("bucket"),
         low.alias("bucket_from"),
         number_to_date(nw.col("reached_number")).alias("reached_on"),
-        *(
-            (nw.col(number) - nw.col("reached_number")).cast(nw.Int64).alias(name)
-            for name, number in (
-                ("entry_day", "entry_number"),
-                ("first_seen_day", "day"),
-                ("seen_day", "seen_number"),
-                ("exit_day", "exit_number"),
-                ("observed_day", "last_number"),
-            )
-        ),
+        *_days_since("reached_number", first_seen="day"),
         "outcome",
         number_to_date(nw.col("exit_number")).alias("ended_on"),
         nw.coalesce("amount", "balance").alias("amount_at_entry"),

@@ -17,7 +17,7 @@ import pandas as pd
 
 from collectlab.book.episodes import bucket_labels
 from collectlab.core import engine
-from collectlab.core.columns import flag, month_text, row_count, step_of
+from collectlab.core.columns import flag, month_text, row_count, step_of, whole_sum
 from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.jackknife import with_replicates
@@ -31,7 +31,7 @@ from collectlab.measures.actions_rows import Period, days_of, need_rows, rows, s
 from collectlab.measures.actions_teams import team_comparison
 from collectlab.measures.costs_touch import contact_made, with_cost
 from collectlab.measures.flows import UNIT
-from collectlab.measures.groups import by_keys
+from collectlab.measures.groups import MISSING, by_keys
 from collectlab.measures.ratios import Counts, Measures, Ratio, count, measured
 from collectlab.measures.snapshots import by_month
 
@@ -80,6 +80,8 @@ def channels(
     period : (date, date), optional
     unit_costs : mapping, optional
         Channel → cost of an action without one of its own.
+    conf_level : float
+        Level of the intervals.
 
     Returns
     -------
@@ -324,13 +326,13 @@ def timeline(book: Any, period: Period = None) -> Timeline:
     frame, by = rows(book, "actions", "at", ["month", "channel"], period)
     cells = engine.collect(
         frame.group_by(*by_keys(by, "__by"), "__account").agg(n=row_count())
-        .group_by(*by_keys(by, "__by")).agg(actions=nw.col("n").sum().cast(nw.Int64), accounts=row_count())
+        .group_by(*by_keys(by, "__by")).agg(actions=whole_sum("n"), accounts=row_count())
     )  # fmt: skip
     if cells.empty:
         raise NotAvailable("there are no actions in this book or period.")
     cells = cells.rename(columns=dict(zip(by_keys(by, "__by"), by))).sort_values(by, kind="stable")
     cells["month"] = cells["month"].map(month_text)
-    cells["channel"] = cells["channel"].fillna("(missing)")
+    cells["channel"] = cells["channel"].fillna(MISSING)
     return Timeline(
         table=cells[["month", "channel", "actions", "accounts"]],
         estimand="Actions per month and channel",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from collectlab.core.plots import PALETTE, legend, level_axis, new_axes, percent_axis, titled
+from collectlab.measures.groups import group_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,10 +20,7 @@ _MARKERS = "osD^vP"
 def draw_rates(rates: CureRates, ax: Axes | None, max_groups: int) -> Axes:
     """Dots and whiskers; of more than ``max_groups`` groups the largest, and the chart says so."""
     table, by = rates.table, list(rates.by)
-    names = [""] * len(table)
-    for column in by:
-        words = ["(missing)" if v is None or v != v else str(v) for v in table[column]]
-        names = [f"{name}, {word}".removeprefix(", ") for name, word in zip(names, words)]
+    names = group_labels(table, by) if by else [""] * len(table)
     groups = list(dict.fromkeys(names))
     size = {g: table["at_risk"][[n == g for n in names]].max() for g in groups}
     shown = sorted(groups, key=lambda g: -size[g])[:max_groups]

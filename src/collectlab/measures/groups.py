@@ -82,11 +82,11 @@ def shown_name(key: Sequence[object]) -> str:
 
 
 def group_labels(table: pd.DataFrame, by: Sequence[str]) -> list[str]:
-    """The rows' names on an axis: ``S2 × North``."""
+    """The rows' names on an axis: ``S2, North``."""
     if not by:
         return ["all"] * len(table)
     text = table[list(by)].astype(object).where(table[list(by)].notna(), MISSING).astype(str)
-    return text.agg(" × ".join, axis=1).tolist()
+    return text.agg(", ".join, axis=1).tolist()
 
 
 def split(table: pd.DataFrame, by: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
