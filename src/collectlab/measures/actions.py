@@ -20,20 +20,18 @@ from collectlab.core import engine
 from collectlab.core.columns import flag, month_text, row_count, step_of, whole_sum
 from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.core.jackknife import with_replicates
 from collectlab.core.plots import PALETTE, legend, month_ticks, new_axes, titled
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
 from collectlab.measures.actions_conduct import contact_hours, records_kept, third_party_contacts
 from collectlab.measures.actions_process import arrangements, legal_cases, reasons
 from collectlab.measures.actions_reactions import complaints, promises, reactions, satisfaction
-from collectlab.measures.actions_rows import Period, days_of, need_rows, rows, shown
+from collectlab.measures.actions_rows import Period, need_rows, overdue_months, rows, shown
 from collectlab.measures.actions_teams import team_comparison
 from collectlab.measures.costs_touch import contact_made, with_cost
 from collectlab.measures.flows import UNIT
 from collectlab.measures.groups import MISSING, by_keys
 from collectlab.measures.ratios import Counts, Measures, Ratio, count, measured
-from collectlab.measures.snapshots import by_month
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,7 +122,9 @@ def channels(
         },
     )
     need_rows(counts, "actions", "actions")
-    overdue = _overdue_accounts(book, period)
+    overdue = (
+        overdue_months(book, period).select("__account", "__rep").unique(subset=["__account"], keep="any")
+    )
     overdue, acted = same_engine(overdue, frame.select("__account", "__by0").unique())
     everyone = count(overdue, [], {"accounts": nw.lit(1)})["accounts"]
     covered = count(
@@ -220,7 +220,7 @@ def coverage_by_stage(
     acts, _ = rows(book, "actions", "at", ["channel", "month"], period)
     acts = acts.group_by("__account", "__by0", "__by1").agg(__n=row_count())
     months = (
-        _overdue_months(book, period)
+        overdue_months(book, period)
         .with_columns(__stage=step_of("__dpd", labels))
         .filter(~nw.col("__stage").is_null())
     )
@@ -389,23 +389,3 @@ def time_to_first_contact(
     from collectlab.measures.actions_timing import first_contacts
 
     return first_contacts(book, definition, by, horizons, period, conf_level)
-
-
-def _overdue_months(book: Any, period: Period) -> nw.LazyFrame:
-    """Account-months overdue at the month's end: __account, __month, __dpd, __rep."""
-    start, end = period if period is not None else (None, None)
-    if period is not None:
-        days_of(period)
-    frame = by_month(book, start=start, end=end).filter((nw.col("dpd") > 0) & (nw.col("status") == "open"))
-    accounts = book.table("accounts")
-    customer = "customer_id" if "customer_id" in accounts.collect_schema().names() else "account_id"
-    owners = accounts.select(id=nw.col("account_id"), __customer=nw.col(customer).cast(nw.String))
-    frame = frame.join(owners, on="id", how="left").with_columns(
-        __customer=nw.coalesce(nw.col("__customer"), nw.col("id").cast(nw.String))
-    )
-    frame = frame.select("__customer", __account=nw.col("id"), __month=nw.col("month"), __dpd=nw.col("dpd"))
-    return with_replicates(frame, "__customer", name="__rep")
-
-
-def _overdue_accounts(book: Any, period: Period) -> nw.LazyFrame:
-    return _overdue_months(book, period).select("__account", "__rep").unique(subset=["__account"], keep="any")

@@ -15,7 +15,7 @@ from collectlab.core.errors import FrameError, NotAvailable, first_few, nearest
 from collectlab.core.jackknife import with_replicates
 from collectlab.measures.groups import named
 from collectlab.measures.ratios import Counts
-from collectlab.measures.snapshots import as_date
+from collectlab.measures.snapshots import as_date, by_month
 
 Period = tuple[date | str, date | str] | None
 
@@ -50,12 +50,30 @@ def rows(
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise NotAvailable(f"this book has no column {name!r} in {table} or accounts.{hint}")
     frame = frame.with_columns(__account=nw.col("account_id"), __on=day_number(on), **columns)
-    customer = nw.col("customer_id").cast(nw.String) if "customer_id" in have else nw.lit(None, nw.String)
-    owners = accounts.select("account_id", *joined, __customer=customer)
+    return within(_replicated(frame, accounts, *joined), "__on", period), by
+
+
+def overdue_months(book: Any, period: Period = None) -> nw.LazyFrame:
+    """Account-months overdue at the month's end: __account, __month, __dpd, __rep."""
+    if period is not None:
+        days_of(period)  # refuses what is no period
+    start, end = period or (None, None)
+    frame = by_month(book, start=start, end=end).filter((nw.col("dpd") > 0) & (nw.col("status") == "open"))
+    frame = frame.select(
+        account_id=nw.col("id"), __account=nw.col("id"), __month=nw.col("month"), __dpd=nw.col("dpd")
+    )
+    return _replicated(frame, book.table("accounts"))
+
+
+def _replicated(frame: nw.LazyFrame, accounts: nw.LazyFrame, *columns: nw.Expr) -> nw.LazyFrame:
+    """``frame`` with these columns of its accounts and the replicate group of its customers."""
+    known = "customer_id" in accounts.collect_schema().names()
+    customer = nw.col("customer_id").cast(nw.String) if known else nw.lit(None, nw.String)
+    owners = accounts.select("account_id", *columns, __customer=customer)
     frame = frame.join(owners, on="account_id", how="left").with_columns(
         __customer=nw.coalesce(nw.col("__customer"), nw.col("account_id").cast(nw.String))
     )
-    return within(with_replicates(frame, "__customer", name="__rep"), "__on", period), by
+    return with_replicates(frame, "__customer", name="__rep")
 
 
 def within(frame: nw.LazyFrame, day: str, period: Period) -> nw.LazyFrame:
