@@ -96,7 +96,7 @@ def test_debug_shows_the_traceback(tmp_path, capsys):
         (
             OSError(28, "No space left on device"),
             ReportError.exit_code,
-            "Error: cannot read or write: [Errno 28] ",
+            "Error: the disk is full. Nothing half-written was kept.",
         ),
         (ZeroDivisionError("division by zero"), 70, "This is a bug in collectlab"),
     ],

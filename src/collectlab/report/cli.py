@@ -26,7 +26,8 @@ app = typer.Typer(
 
 STOPPED = (130, 143)  # by Ctrl-C, by SIGTERM
 BUG = 70
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 _debug = False
 
@@ -195,8 +196,13 @@ def _run(arguments: list[str] | None) -> int:
         return 1
     except Exception as error:
         _traceback(error)
-        refused = isinstance(error, OSError) and error.errno in UNWRITABLE
-        if refused or "No space left on device" in str(error):
+        number = error.errno if isinstance(error, OSError) else None
+        if number in FULL or "No space left on device" in str(error):
+            return _fail(
+                "Error: the disk is full. Nothing half-written was kept. Make room and run again.",
+                ReportError.exit_code,
+            )
+        if number in UNWRITABLE:
             return _fail(f"Error: cannot read or write: {error}", ReportError.exit_code)
         text = " ".join(str(error).split())[:300]
         return _fail(
