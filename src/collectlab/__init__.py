@@ -29,7 +29,7 @@ _PUBLIC = {
     "report": ("collectlab.report", None),
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+__all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
     from collectlab.book.open import open_book  # noqa: F401

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +58,24 @@ def new_axes(ax: Axes | None = None, figsize: tuple[float, float] | None = None)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=figsize or STYLE["figure.figsize"], layout="constrained")
         FigureCanvasAgg(figure)
-        return figure.subplots()
+        return figure.add_subplot(axes_class=_shown_axes())
+
+
+@functools.cache
+def _shown_axes() -> type[Axes]:
+    """Axes that show their picture as the last line of a notebook cell, with a text that never differs."""
+    from matplotlib.axes import Axes as Plain
+
+    class ShownAxes(Plain):
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.figure.savefig(buffer, format="png", metadata={"Software": None})
+            return buffer.getvalue()
+
+        def __repr__(self) -> str:
+            return f"<chart: {self.get_title(loc='left') or self.get_title() or 'untitled'}>"
+
+    return ShownAxes
 
 
 def titled(ax: Axes, title: str) -> Axes:

@@ -53,6 +53,12 @@ class Result:
     #: Whether :meth:`plot` draws something worth a reader's look.
     plottable = False
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        # A dataclass writes its own repr, with every number to its last digit, unless the class has one.
+        super().__init_subclass__(**options)
+        if "__repr__" not in cls.__dict__:
+            cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", self.table.reset_index(drop=True))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -124,6 +123,4 @@ def _keep(month: Month, key: str, result: Result, axes: Any) -> bytes | None:
         folder = month.output / "figures"
         folder.mkdir(parents=True, exist_ok=True)
         plots.save_svg(axes, folder / f"{key}.svg")
-    buffer = io.BytesIO()
-    axes.figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+    return axes._repr_png_()
