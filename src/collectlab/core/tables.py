@@ -163,8 +163,10 @@ def _glued(text: str) -> str:
     return " (".join(p.replace(" ", "\u00a0") if len(p) <= 24 else p for p in text.split(" ("))
 
 
-def _align(right: bool) -> str:
-    return ' style="text-align:right"' if right else ' style="text-align:left"'
+def _align(right: bool, whole: bool = False) -> str:
+    if not right:
+        return ' style="text-align:left"'
+    return ' style="text-align:right;white-space:nowrap"' if whole else ' style="text-align:right"'
 
 
 def _looks_numeric(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +21,17 @@ TARGET_DAYS = 90
 
 def scorecard(month: Month) -> Scorecard:
     """All KPIs of the month against the targets in force; counted once per session."""
-    return month.once("kpis", lambda: judge(_collect(month), month.params / "targets.yml", on=month.end))
+    return month.once("kpis", lambda: _judged(month))
+
+
+def _judged(month: Month) -> Scorecard:
+    card = judge(_collect(month), month.params / "targets.yml", on=month.end)
+    first, last = month.window
+    span = (
+        f"Recovery, cost, promises, complaints and satisfaction: {first} to {last}. New loans and sustained cure: "
+        "all of the book that has been observed long enough."
+    )
+    return dataclasses.replace(card, notes=(*card.notes, span))
 
 
 def _collect(month: Month) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import narwhals as nw
 
 from collectlab.core import engine
@@ -31,7 +33,12 @@ def _strategies(month: Month) -> Result:
         "cost_within_90",
         "complaints_within_90",
     )
-    return experiment(frame, control=month.control or None, outcomes=[c for c in wanted if c in have])
+    result = experiment(frame, control=month.control or None, outcomes=[c for c in wanted if c in have])
+    return dataclasses.replace(
+        result,
+        title=f"{result.title}: the first episode after it",
+        notes=(*result.notes, "Accounts that fell past due after their assignment; days count from day 0."),
+    )
 
 
 def selection(month: Month) -> Result:
@@ -40,8 +47,13 @@ def selection(month: Month) -> Result:
         raise NotAvailable(
             "the accounts were already past due when they were assigned, so nothing selects them."
         )
-    return experiment(
+    result = experiment(
         fell_past_due(month.book, month.episodes), control=month.control or None, outcomes="fell_past_due"
+    )
+    return dataclasses.replace(
+        result,
+        title="Check: do the arms differ in who falls past due?",
+        notes=(*result.notes, "If they did, comparing those who do would compare different accounts."),
     )
 
 
