@@ -18,8 +18,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +29,7 @@ import yaml
 import collectlab
 from collectlab.book.check_read import plain
 from collectlab.book.open import Book, open_book
+from collectlab.book.partial import partial_folder
 from collectlab.book.schema import TABLES
 from collectlab.book.schema_about import About
 from collectlab.core.engine import connection, quote, quote_text
@@ -252,9 +251,7 @@ def _differences(folder: Path, manifest: dict[str, Any]) -> list[str]:
 @contextmanager
 def _whole_or_not(target: Path) -> Iterator[Path]:
     """A folder beside ``target`` that takes its place at the end, or is gone."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
-    try:
+    with partial_folder(target) as folder:
         yield folder
         for place in [*sorted(folder.rglob("*")), folder]:
             _sync(place)
@@ -263,9 +260,6 @@ def _whole_or_not(target: Path) -> Iterator[Path]:
         folder.chmod(0o777 & ~umask)
         folder.rename(target)
         _sync(target.parent)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _sync(path: Path) -> None:

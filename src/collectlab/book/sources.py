@@ -11,9 +11,8 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import duckdb
 import pandas as pd
 import yaml
 
+from collectlab.book.partial import partial_folder
 from collectlab.book.rawfiles import engine_words, find_files, load_raw
 from collectlab.book.schema import TABLES
 from collectlab.book.source_file import Setting, Source, find_source, read_source, source_folders
@@ -296,25 +296,15 @@ def _refuse_foreign(target: Path) -> None:
         )
 
 
-class _staging:  # noqa: N801 - a context manager, read as a word
+@contextmanager
+def _staging(target: Path) -> Iterator[Path]:
     """A hidden folder beside the target, gone afterwards whatever happens; a full disk is a BookError."""
-
-    def __init__(self, target: Path):
-        self.target = target
-
-    def __enter__(self) -> Path:
-        try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            self.folder = Path(tempfile.mkdtemp(prefix=f".{self.target.name}.", dir=self.target.parent))
-        except OSError as error:
-            raise BookError(f"{self.target.parent} cannot be written: {error.strerror}.") from error
-        return self.folder
-
-    def __exit__(self, kind, error, traceback) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if isinstance(error, (OSError, duckdb.IOException, duckdb.OutOfMemoryException)):
-            why = getattr(error, "strerror", None) or engine_words(error)
-            raise BookError(f"{self.target}: {why}; nothing was written.") from error
+    try:
+        with partial_folder(target) as folder:
+            yield folder
+    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        why = getattr(error, "strerror", None) or engine_words(error)
+        raise BookError(f"{target}: {why}; nothing was written.") from error
 
 
 def _publish(book: Path, target: Path) -> None:
