@@ -35,6 +35,19 @@ def partial_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def publish(made: Path, target: Path) -> None:
+    """Put a finished folder in its place; an earlier one there goes beside ``made``, and away with it."""
+    old = made.parent / "old"
+    if target.exists():
+        target.rename(old)
+    try:
+        made.rename(target)
+    except BaseException:
+        if old.exists():
+            old.rename(target)
+        raise
+
+
 @contextlib.contextmanager
 def _opened(folder: Path) -> Iterator[int]:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -44,4 +57,4 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(handle)
 
 
-__all__ = ["partial_folder"]
+__all__ = ["partial_folder", "publish"]

@@ -8,7 +8,6 @@ so that the naive comparison misleads. Nobody in it is real.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -17,7 +16,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
+from collectlab.book.partial import partial_folder, publish
 from collectlab.book.simulate_bank import PROBLEMS, Luck, Settings, draw_accounts
 from collectlab.book.simulate_days import Days
 from collectlab.book.simulate_tables import tables_of
@@ -217,50 +218,62 @@ def _write(
     chunks: Iterator[dict[str, pa.Table]],
     truth: dict[str, pd.DataFrame],
 ) -> pd.DataFrame:
-    about = folder / "book.yml"
-    ours = about.exists() and "synthetic: true" in about.read_text(encoding="utf-8")
-    if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not _simulated(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise BookError(
             f"{folder} exists and is not a simulated book. Allowed: a new or empty folder, or an "
             "earlier simulated book, which is then replaced."
         )
-    building = folder.with_name(f".{folder.name}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    try:
-        writers: dict[str, pq.ParquetWriter] = {}
-        rows: dict[str, int] = {}
-        try:
-            for tables in chunks:
-                for name, table in tables.items():
-                    if name not in writers:
-                        writers[name] = pq.ParquetWriter(
-                            building / f"{name}.parquet",
-                            table.schema,
-                            compression="zstd",
-                            compression_level=9 if settings.accounts <= CHUNK else 3,
-                        )
-                    writers[name].write_table(table, row_group_size=ROW_GROUP)
-                    rows[name] = rows.get(name, 0) + table.num_rows
-        finally:
-            for writer in writers.values():
-                writer.close()
-        (building / "truth").mkdir()
-        for name, frame in truth.items():
-            frame.to_csv(building / "truth" / f"{name}.csv", index=False, lineterminator="\n")
-        (building / "book.yml").write_text(_about(settings, snapshots), encoding="utf-8")
-        summary = pd.DataFrame(
-            [
-                {"table": name, "rows": count, "bytes": (building / f"{name}.parquet").stat().st_size}
-                for name, count in rows.items()
-            ]
-        )
-        shutil.rmtree(folder, ignore_errors=True)
-        building.rename(folder)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
+    with partial_folder(folder) as place:
+        building = place / "book"
+        building.mkdir()
+        summary = _fill(building, settings, snapshots, chunks, truth)
+        publish(building, folder)
     return summary
+
+
+def _simulated(folder: Path) -> bool:
+    """Whether an earlier run wrote the folder: not someone's own synthetic book, nor a frozen one."""
+    try:
+        about = yaml.safe_load((folder / "book.yml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return False
+    return isinstance(about, dict) and "rebuilt_by" in about and not (folder / "manifest.json").exists()
+
+
+def _fill(
+    building: Path,
+    settings: Settings,
+    snapshots: str,
+    chunks: Iterator[dict[str, pa.Table]],
+    truth: dict[str, pd.DataFrame],
+) -> pd.DataFrame:
+    writers: dict[str, pq.ParquetWriter] = {}
+    rows: dict[str, int] = {}
+    try:
+        for tables in chunks:
+            for name, table in tables.items():
+                if name not in writers:
+                    writers[name] = pq.ParquetWriter(
+                        building / f"{name}.parquet",
+                        table.schema,
+                        compression="zstd",
+                        compression_level=9 if settings.accounts <= CHUNK else 3,
+                    )
+                writers[name].write_table(table, row_group_size=ROW_GROUP)
+                rows[name] = rows.get(name, 0) + table.num_rows
+    finally:
+        for writer in writers.values():
+            writer.close()
+    (building / "truth").mkdir()
+    for name, frame in truth.items():
+        frame.to_csv(building / "truth" / f"{name}.csv", index=False, lineterminator="\n")
+    (building / "book.yml").write_text(_about(settings, snapshots), encoding="utf-8")
+    return pd.DataFrame(
+        [
+            {"table": name, "rows": count, "bytes": (building / f"{name}.parquet").stat().st_size}
+            for name, count in rows.items()
+        ]
+    )
 
 
 def _about(settings: Settings, snapshots: str) -> str:

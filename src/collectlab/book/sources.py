@@ -21,7 +21,7 @@ import duckdb
 import pandas as pd
 import yaml
 
-from collectlab.book.partial import partial_folder
+from collectlab.book.partial import partial_folder, publish
 from collectlab.book.rawfiles import engine_words, find_files, load_raw
 from collectlab.book.schema import TABLES
 from collectlab.book.source_file import Setting, Source, find_source, read_source, source_folders
@@ -117,7 +117,7 @@ def import_source(
             con.close()
         shown = {name: _shown(spec.settings[name], value) for name, value in settings.items()}
         _write_book_yml(book / "book.yml", spec, shown, assumptions)
-        _publish(book, target)
+        publish(book, target)
     return ImportSummary(
         source=spec.name,
         title=spec.title,
@@ -305,17 +305,3 @@ def _staging(target: Path) -> Iterator[Path]:
     except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
         why = getattr(error, "strerror", None) or engine_words(error)
         raise BookError(f"{target}: {why}; nothing was written.") from error
-
-
-def _publish(book: Path, target: Path) -> None:
-    """Put the finished folder in its place; an earlier import is set aside first and removed last."""
-    if target.exists():
-        old = book.parent / "old"
-        target.rename(old)
-        try:
-            book.rename(target)
-        except OSError:
-            old.rename(target)
-            raise
-    else:
-        book.rename(target)
