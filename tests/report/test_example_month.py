@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def month(tmp_path_factory):
-    return run(SETTINGS, out=tmp_path_factory.mktemp("outputs"), progress=False).parent
+    return run(SETTINGS, out=tmp_path_factory.mktemp("outputs"), progress=False)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -71,7 +71,7 @@ def test_no_path_of_this_machine_is_in_what_is_kept(month):
 
 
 def test_the_same_inputs_give_the_same_tables_and_page(month, tmp_path):
-    again = run(SETTINGS, out=tmp_path, progress=False).parent
+    again = run(SETTINGS, out=tmp_path, progress=False)
     assert digests(again / "tables") == digests(month / "tables")
     assert digests(again / "figures") == digests(month / "figures")
     assert (again / "report.html").read_bytes() == (month / "report.html").read_bytes()
