@@ -10,11 +10,14 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import duckdb
+
 from collectlab.book.check_duplicates import find_duplicates
-from collectlab.book.check_read import Raw, fresh
+from collectlab.book.check_read import Raw, fresh, plain
 from collectlab.book.check_types import cannot_fail, family, guessed, is_there, named, of_raw, typed
 from collectlab.book.schema import EARLIEST, KIND_WORDS, LATEST, TABLES, Column
 from collectlab.core.engine import connection, quote, quote_text
@@ -80,15 +83,32 @@ def check(raws: Mapping[str, Raw], as_of: dt.date | None = None) -> tuple[dict[s
     if faults:
         raise BookError(faults)
     tables = {name: _typed(raw, whole_ids) for name, raw in raws.items()}
-    last = None if as_of is not None else last_snapshot(tables["snapshots"])
-    checked = {"accounts": _check_table(tables["accounts"], last, None)}
-    accounts = _account_ids(tables["accounts"], checked["accounts"])
+    with _reading(raws["snapshots"]):
+        last = None if as_of is not None else last_snapshot(tables["snapshots"])
+    with _reading(raws["accounts"]):
+        checked = {"accounts": _check_table(tables["accounts"], last, None)}
+        accounts = _account_ids(tables["accounts"], checked["accounts"])
     for name in TABLES:
         if name in tables and name != "accounts":
-            checked[name] = _check_table(tables[name], last, accounts)
+            with _reading(raws[name]):
+                checked[name] = _check_table(tables[name], last, accounts)
     con = connection()
     con.execute(f"DROP TABLE {quote(accounts)}")
     return {name: checked[name] for name in TABLES if name in checked}, last
+
+
+@contextmanager
+def _reading(raw: Raw) -> Iterator[None]:
+    """An engine that cannot read on says which table it read."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise BookError(f"{raw.origin} needs more room than there is: {plain(error)}.") from error
+    except duckdb.Error as error:
+        raise BookError(
+            f"{raw.origin} cannot be read to its end: {plain(error)}. The file may have been cut short or "
+            "damaged: copy it again from where it came."
+        ) from error
 
 
 def _structure(raws: Mapping[str, Raw]) -> tuple[bool, list[str]]:

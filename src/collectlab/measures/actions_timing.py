@@ -44,7 +44,7 @@ def first_contacts(
     episodes = within(episodes.with_columns(__start=day_number("started_on")), "__start", period)
     late = nw.col("entry_day") > 0
     episodes = engine.computed(
-        episodes.select("account_id", "__start", "entry_day", "exit_day", "outcome", *by)
+        episodes.select(*dict.fromkeys(["account_id", "__start", "entry_day", "exit_day", "outcome", *by]))
     )
     left_out = engine.collect(episodes.select(n=whole_sum(flag(late))))["n"].iloc[0]
     episodes = episodes.filter(~late & (nw.col("exit_day") > 0)).select(
