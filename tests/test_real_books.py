@@ -31,7 +31,7 @@ def report(name: str, folder: Path) -> Path:
         overrides={"book": str(folder / name)},
         out=folder / "out",
         progress=False,
-    ).parent
+    )
 
 
 @pytest.fixture(scope="module")

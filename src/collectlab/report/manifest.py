@@ -99,7 +99,10 @@ def build(folder: Path, plan: Plan, month: str) -> dict[str, Any]:
         "synthetic": _synthetic(folder / "book"),
         "config": {**config, "month": month},
         # Where things lay on this machine is nobody's business later.
-        "overrides": {k: Path(v).name if k in PLACES else v for k, v in sorted(plan.overrides.items())},
+        # Where the report was put is no input of it.
+        "overrides": {
+            k: Path(v).name if k in PLACES else v for k, v in sorted(plan.overrides.items()) if k != "out"
+        },
         "data_version": data_version(folder / "book"),
         "book": folder_hashes(folder / "book"),
         "params": folder_hashes(folder / "params"),
