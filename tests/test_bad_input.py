@@ -16,7 +16,7 @@ import collectlab as cl
 from collectlab.book import partial
 from collectlab.book.freeze import freeze
 from collectlab.book.simulate import write_book
-from collectlab.core.errors import BookError, CollectlabError, FrameError
+from collectlab.core.errors import BookError, CollectlabError, FrameError, NotAvailable
 from collectlab.report.cli import _run
 from collectlab.report.month import open_month
 
@@ -170,6 +170,12 @@ def test_the_first_contact_can_be_grouped_by_a_column_it_uses_itself():
     opened = cl.open_book(book([[0, 5, 0], [0, 5, 0]], actions=actions))
     table = cl.actions.time_to_first_contact(opened, by="outcome").table
     assert table.columns[0] == "outcome" and set(table["outcome"]) == {"cured"}
+
+
+def test_surveys_without_a_score_are_left_out_in_one_line():
+    opened = cl.open_book(book([[0, 5]], surveys=pd.DataFrame({"account_id": ["A0"], "at": "2026-10-01"})))
+    with pytest.raises(NotAvailable, match="score"):
+        cl.actions.satisfaction(opened)
 
 
 # --- poor books still make a report -------------------------------------------------------------------------

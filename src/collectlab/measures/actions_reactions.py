@@ -335,6 +335,7 @@ def satisfaction(
     [[2.0, 65.0, 0.5]]
     """
     frame, by = rows(book, "surveys", "at", by, period)
+    need_column(frame, "surveys", "score")
     frame = frame.with_columns(__score=whole_money("score", UNIT)).filter(~nw.col("__score").is_null())
     counts = count(
         frame,
