@@ -30,6 +30,7 @@ _GUESSES = {
     "recovered": "money",
     "owed": "money",
     "net": "money",
+    "id": "text",
 }
 
 _INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
@@ -43,7 +44,7 @@ def format_value(value: object, kind: str) -> str:
         return "yes" if value else "no"
     if isinstance(value, pd.Timestamp) or hasattr(value, "isoformat"):
         return str(value)[:10]
-    if isinstance(value, str) or not _is_number(value):
+    if kind == "text" or isinstance(value, str) or not _is_number(value):
         return str(value)
     number = float(value)
     if math.isinf(number):

@@ -72,7 +72,7 @@ class RollRates(Result):
             shown = replace(self, table=self.table[here], by=())
             title = f"{title}: {shown_name(named)}"
         wide = shown.matrix()
-        ax = new_axes(ax, figsize=(1.6 + 0.82 * len(wide.columns), 1.5 + 0.45 * len(wide)))
+        ax = new_axes(ax, figsize=(max(1.6 + 0.82 * len(wide.columns), 4.6), 1.5 + 0.45 * len(wide)))
         values = wide.to_numpy(dtype=float)
         # Light enough at the dark end for the figures to be read in grey print.
         ax.imshow(values, cmap="Blues", vmin=0, vmax=1.25, aspect="auto")

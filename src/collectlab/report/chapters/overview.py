@@ -172,7 +172,10 @@ def concentration(month: Month, by: str) -> Result:
     """Concentration of the overdue amount"""
     if by not in month.book.columns("accounts"):
         raise NotAvailable(f"the accounts table has no column {by!r}.")
-    return portfolio.concentration(month.book, by)
+    result = portfolio.concentration(month.book, by)
+    if len(result.table) < 2:
+        raise NotAvailable(f"all overdue accounts are of one {by}.")
+    return result
 
 
 @part

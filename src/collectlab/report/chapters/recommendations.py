@@ -140,13 +140,21 @@ def definitions(month: Month) -> Result:
 @part
 def parameters(month: Month) -> Result:
     """Unit costs in force."""
+    if not _costs(month):
+        raise NotAvailable(
+            f"costs.yml has no cost in force on {month.end} in the book's currency "
+            f"({month.book.about.currency or 'not stated'})."
+        )
     return load_params(month.params / "costs.yml").table(month.end)
 
 
 @part
 def targets(month: Month) -> Result:
     """Targets in force."""
-    return load_targets(month.params / "targets.yml").table(month.end)
+    result = load_targets(month.params / "targets.yml").table(month.end)
+    if result.table.empty:
+        raise NotAvailable(f"targets.yml has no target in force on {month.end}.")
+    return result
 
 
 @part
