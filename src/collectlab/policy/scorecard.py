@@ -138,7 +138,7 @@ class Scorecard(Result):
         ax.axvline(0, color="#222222", linewidth=1.2)
         ax.axvline(-1, color="#222222", linewidth=1.0, linestyle=(0, (2, 2)))
         ax.set_xlim(-reach, reach)
-        ax.set_ylim(len(have) - 0.5, -0.5)
+        ax.set_ylim(max(len(have), 1) - 0.5, -0.5)
         ax.set_yticks(range(len(have)), list(have["name"]), fontsize=9)
         ax.set_xticks([-1, 0], ["poor limit", "target"], fontsize=9)
         ax.tick_params(length=0)

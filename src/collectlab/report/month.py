@@ -125,7 +125,9 @@ class Month:
         A book that shows its accounts only when they are long past due says nothing of the days before.
         """
         seen = self.once("from_start", lambda: self._seen_from_start(self.recent))
-        if seen[0] < SEEN_FROM_START * max(seen[1], 1):
+        if seen[1] == 0:
+            raise NotAvailable("no episode began in the twelve months.")
+        if seen[0] < SEEN_FROM_START * seen[1]:
             raise NotAvailable(
                 f"only {seen[0]:,} of {seen[1]:,} episodes were seen from their first day, "
                 "so what happened from then on cannot be told."

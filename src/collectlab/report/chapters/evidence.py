@@ -133,6 +133,8 @@ def _among_channel(make: Callable[[Month], pd.DataFrame]) -> Callable[[Month], p
     """With the channel that each team mostly works by: call teams are not compared with mass mailings."""
 
     def with_channel(month: Month) -> pd.DataFrame:
+        if "team" not in month.book.columns("actions"):
+            raise NotAvailable("the actions name no team.")
         table = make(month)
         done = month.book.table("actions").filter(~nw.col("team").is_null())
         counts = engine.collect(done.group_by("team", "channel").agg(n=nw.len()))

@@ -51,7 +51,7 @@ def in_short(month: Month) -> Summary:
     if len(card.table):
         counted = [f"{status[name]} {words}" for name, words in _STATUS_WORDS.items() if name in status]
         sentences.append(f"The overall rating is “{card.rating}”: of the targets, {', '.join(counted)}.")
-    if "amount_past_due" in over and over["amount_past_due"].notna().any():
+    if "amount_past_due" in over and over["amount_past_due"].sum() > 0:
         deep = over[over["days_past_due_from"] >= 60]["amount_past_due"].sum()
         total = over["amount_past_due"].sum()
         sentences.insert(

@@ -21,14 +21,15 @@ def in_short(month: Month) -> Summary:
     """What was done in the month, in a few sentences."""
     table = actions.channels(month.book, period=(month.start, month.end)).table
     table = table.drop_duplicates("channel")
-    total, cost = table["actions"].sum(), table["cost"].sum()
+    total = table["actions"].sum()
     busiest = table.sort_values("actions", ascending=False).iloc[0]
-    dearest = table.sort_values("cost", ascending=False).iloc[0]
     sentences = [
         f"{total:,.0f} actions were recorded in {month.label}, most of them by {busiest['channel']} "
         f"({format_value(busiest['actions'] / total, 'share')}).",
     ]
+    cost = table["cost"].sum() if "cost" in table else 0
     if cost > 0:
+        dearest = table.sort_values("cost", ascending=False).iloc[0]
         sentences.append(
             f"They cost {format_value(cost, 'money')}; the largest part went to {dearest['channel']} "
             f"({format_value(dearest['cost'] / cost, 'share')})."
