@@ -18,13 +18,14 @@ from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.plots import PALETTE, dots
 from collectlab.core.results import Result
 from collectlab.core.tables import humanise
+from collectlab.measures.drivers_cox import CoxRegression, cox_regression
 from collectlab.measures.drivers_design import Term, design, independent
 from collectlab.measures.trend import trend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COVARIATES", "CureRegression", "cure_regression", "trend"]
+__all__ = ["COVARIATES", "CoxRegression", "CureRegression", "cox_regression", "cure_regression", "trend"]
 
 COVARIATES = ("age", "gender", "occupation", "credit_score", "amount_at_entry", "product")
 #: Step in which a numeric covariate is read: a number, "double", or (default) a standard deviation.

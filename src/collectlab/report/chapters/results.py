@@ -188,3 +188,13 @@ def satisfaction(month: Month) -> Result:
 def drivers(month: Month) -> Result:
     """What goes with cure."""
     return regression.cure_regression(month.episodes, horizon=month.horizon)
+
+
+@part
+def hazards(month: Month) -> Result:
+    """Hazard ratios of cure, open episodes included."""
+    have = month.episodes.collect_schema().names()
+    covariates = [c for c in regression.COVARIATES if c in have]
+    if not covariates:
+        raise NotAvailable(f"this book has none of the characteristics {', '.join(regression.COVARIATES)}.")
+    return regression.cox_regression(month.episodes, covariates=covariates, steps=regression.STEPS)
