@@ -6,10 +6,12 @@ Engines agree on whole numbers; on intervals, and on the order in which they add
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import narwhals as nw
 
+from collectlab.core.engine import scan
 from collectlab.core.errors import FrameError, first_few
 
 _EPOCH = dt.datetime(1900, 1, 1)
@@ -97,3 +99,19 @@ def free_name(name: str, taken: Iterable[str]) -> str:
 
 def _expr(column: str | nw.Expr) -> nw.Expr:
     return nw.col(column) if isinstance(column, str) else column
+
+
+def own_names(frame: Any, columns: Mapping[str, str] | None, known: Iterable[str]) -> nw.LazyFrame:
+    """A frame whose columns have names of its own, under the names that the measures know.
+
+    ``columns`` says, for a name that the measure knows, what the frames call it: ``{"account_id": "Loan no."}``.
+    Of it, only what this frame is asked for (``known``) is looked at, and left alone where the frame has the
+    measure's own name already.
+    """
+    lazy = scan(frame)
+    have = lazy.collect_schema().names()
+    wanted = {columns[c]: c for c in known if columns and c in columns and columns[c] != c}
+    if missing := [own for own, name in wanted.items() if own not in have and name not in have]:
+        raise FrameError(f"columns: no column {first_few(missing)}. Columns here: {first_few(have, 20)}.")
+    wanted = {own: name for own, name in wanted.items() if own in have}
+    return lazy.drop([c for c in wanted.values() if c in have]).rename(wanted) if wanted else lazy

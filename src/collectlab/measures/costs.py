@@ -11,13 +11,22 @@ import narwhals as nw
 import numpy as np
 
 from collectlab.core import engine
-from collectlab.core.columns import as_list, day_number, flag, row_count, whole_sum
+from collectlab.core.columns import as_list, day_number, flag, own_names, row_count, whole_sum
 from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.jackknife import GROUPS, jackknife, sums_at, with_replicates
 from collectlab.core.plots import PALETTE, legend, level_axis, new_axes, reach, titled, unit_axis
 from collectlab.measures.costs_touch import contact_made, last_touch, with_cost, with_strategy
-from collectlab.measures.flows import UNIT, as_money, count_flows, lay_on_days, spells_with_windows
+from collectlab.measures.flows import (
+    ACTION,
+    EPISODE,
+    PAYMENT,
+    UNIT,
+    as_money,
+    count_flows,
+    lay_on_days,
+    spells_with_windows,
+)
 from collectlab.measures.groups import by_keys, distinct_groups, group_codes, group_labels
 from collectlab.measures.ratios import Given, Measures, measured
 
@@ -82,6 +91,7 @@ def cost_benefit(
     conf_level: float = 0.95,
     cluster: str = "customer_id",
     as_of: date | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> CostBenefit:
     """Cost, recovery, net, and cost per 100 recovered, by group.
 
@@ -113,6 +123,8 @@ def cost_benefit(
         Days after a contact (basis "contact" only).
     amount, cluster, as_of, conf_level
         As in ``recovery_curve``. The interval is the delete-a-group jackknife over customers.
+    columns : mapping, optional
+        What your frames call the columns named here, where it differs: ``{"account_id": "Loan no."}``.
 
     Returns
     -------
@@ -148,7 +160,9 @@ def cost_benefit(
     cost_per_100_recovered   5.0
     """
     names = as_list(by)
-    spent = engine.scan(actions)
+    episodes = own_names(episodes, columns, EPISODE)
+    payments = own_names(payments, columns, PAYMENT)
+    spent = own_names(actions, columns, ACTION)
     engine.require(spent, "account_id", "at")
     if not engine.collect(spent.select(n=nw.len()))["n"].iloc[0]:
         raise NotAvailable("there are no actions, so no cost.")

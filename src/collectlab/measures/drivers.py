@@ -13,13 +13,14 @@ import pandas as pd
 
 from collectlab.book.episodes import OUTCOMES
 from collectlab.core import engine
-from collectlab.core.columns import day_number, row_count
+from collectlab.core.columns import day_number, own_names, row_count
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.plots import PALETTE, dots
 from collectlab.core.results import Result
 from collectlab.core.tables import humanise
 from collectlab.measures.drivers_cox import CoxRegression, cox_regression
 from collectlab.measures.drivers_design import Term, design, independent
+from collectlab.measures.flows import EPISODE
 from collectlab.measures.trend import trend
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def cure_regression(
     steps: Mapping[str, float | str] | None = None,
     cluster: str = "customer_id",
     conf_level: float = 0.95,
+    columns: Mapping[str, str] | None = None,
 ) -> CureRegression:
     """Logistic regression of cure within ``horizon`` days of day 0 on characteristics at the start.
 
@@ -109,6 +111,8 @@ def cure_regression(
         Errors are robust to dependence within it (the account where the column is absent).
     conf_level : float
         Level of the interval (normal quantile, delta method).
+    columns : mapping, optional
+        What your frames call the columns named here, where it differs: ``{"account_id": "Loan no."}``.
 
     Returns
     -------
@@ -137,7 +141,7 @@ def cure_regression(
     >>> result.table[["term", "level", "reference", "episodes"]].values.tolist()
     [['product', 'card', 'auto', 200]]
     """
-    frame = engine.scan(episodes)
+    frame = own_names(episodes, columns, (*EPISODE, *(covariates or COVARIATES)))
     names = frame.collect_schema().names()
     if covariates is None:
         covariates = [c for c in COVARIATES if c in names]

@@ -23,6 +23,11 @@ from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.jackknife import GROUPS, jackknife, sums_at, with_replicates
 from collectlab.measures.groups import distinct_groups, group_codes
 
+#: Columns of the frames, as the measures call them; ``names`` says what a frame calls them instead.
+EPISODE = ("account_id", "customer_id", "started_on", "entry_day", "exit_day", "observed_day", "outcome")
+PAYMENT = ("account_id", "paid_on", "amount")
+ACTION = ("account_id", "at", "channel", "connected", "cost")
+
 #: Outcomes after which no more is recovered from the episode; after a charge-off the work goes on.
 FINAL = ("cured", "settled", "sold")
 #: Money is counted in whole 1/UNIT of the currency: fine enough for the cost of one message.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from collectlab.core.columns import own_names
 from collectlab.core.errors import FrameError
 from collectlab.core.jackknife import INTERVAL, t_quantile
 from collectlab.core.plots import PALETTE, legend, lines, new_axes, percent_axis, reach, titled
 from collectlab.core.results import Result
 from collectlab.core.tables import display_table, humanise
-from collectlab.measures.flows import Flows, as_money, count_flows
+from collectlab.measures.flows import EPISODE, PAYMENT, Flows, as_money, count_flows
 from collectlab.measures.groups import split
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def recovery_curve(
     conf_level: float = 0.95,
     cluster: str = "customer_id",
     as_of: date | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> RecoveryCurves:
     """Share of the overdue amount at entry recovered by each day since day 0.
 
@@ -143,6 +145,8 @@ def recovery_curve(
     as_of : date, optional
         Last day of the book; default: the latest day on which any episode's account was seen. Payments
         after a charge-off count up to it.
+    columns : mapping, optional
+        What your frames call the columns named here, where it differs: ``{"account_id": "Loan no."}``.
 
     Returns
     -------
@@ -174,7 +178,7 @@ def recovery_curve(
     0   10      0.25
     1   30      0.40
     """
-    flows = _count(episodes, payments, by, horizon, amount, cap, cluster, as_of)
+    flows = _count(episodes, payments, by, horizon, amount, cap, cluster, as_of, columns)
     estimate, error, low, high = flows.estimate(lambda curve: curve["payments"], conf_level, "logit")
     n_groups, n_days = estimate.shape
     table = flows.groups.loc[np.repeat(np.arange(n_groups), n_days)].reset_index(drop=True)
@@ -204,6 +208,7 @@ def recovery_rate(
     conf_level: float = 0.95,
     cluster: str = "customer_id",
     as_of: date | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> RecoveryRates:
     """Share of the overdue amount at entry recovered within each horizon: :func:`recovery_curve` at a few days.
 
@@ -226,7 +231,7 @@ def recovery_rate(
     days = sorted({int(h) for h in horizons})
     if not days or days[0] < 1:
         raise FrameError(f"horizons are {list(horizons)}. Allowed: at least one whole day ≥ 1.")
-    flows = _count(episodes, payments, by, days[-1], amount, cap, cluster, as_of)
+    flows = _count(episodes, payments, by, days[-1], amount, cap, cluster, as_of, columns)
     found = flows.estimate(lambda curve: curve["payments"][:, days], conf_level, "logit")
     table = flows.groups.loc[np.repeat(np.arange(len(flows.groups)), len(days))].reset_index(drop=True)
     table["horizon"] = np.tile(days, len(flows.groups))
@@ -255,6 +260,7 @@ def recovery_period(
     conf_level: float = 0.95,
     cluster: str = "customer_id",
     as_of: date | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> Result:
     """Mean and median days until the money comes back, among what comes back within ``horizon`` days.
 
@@ -283,7 +289,7 @@ def recovery_period(
     0    mean    0.8      20.0
     1  median    0.8      10.0
     """
-    flows = _count(episodes, payments, by, horizon, amount, cap, cluster, as_of)
+    flows = _count(episodes, payments, by, horizon, amount, cap, cluster, as_of, columns)
 
     def mean_days(curve: dict[str, np.ndarray]) -> np.ndarray:
         m = curve["payments"]
@@ -332,7 +338,9 @@ def _median_days(share: np.ndarray, error: np.ndarray, quantile: float) -> list[
     return [middle, (high - low) / (2 * quantile), low, high]
 
 
-def _count(episodes, payments, by, horizon, amount, cap, cluster, as_of) -> Flows:
+def _count(episodes, payments, by, horizon, amount, cap, cluster, as_of, columns) -> Flows:
+    episodes = own_names(episodes, columns, EPISODE)
+    payments = own_names(payments, columns, PAYMENT)
     return count_flows(
         episodes,
         {"payments": as_money(payments, "paid_on", "amount")},
