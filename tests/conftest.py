@@ -8,3 +8,6 @@ import signal
 # interrupt a run need it on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Other programs' scripts: kept to be read and run by hand, not collected (importing one would run it).
+collect_ignore_glob = ["reference/*"]
