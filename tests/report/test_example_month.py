@@ -61,6 +61,7 @@ def test_the_planted_problems_that_the_data_can_show_are_found(month):
     text = " ".join(found["statement"])
     assert "Call team 3" in text
     assert "Agency 2" in text
+    assert "Branch 07" in text
 
 
 def test_no_path_of_this_machine_is_in_what_is_kept(month):

@@ -33,8 +33,6 @@ _GUESSES = {
     "id": "text",
 }
 
-_INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
-
 
 def format_value(value: object, kind: str) -> str:
     """One value in the unit ``kind``; a missing one is a dash."""

@@ -14,8 +14,6 @@ import pandas as pd
 from collectlab.core.errors import FrameError, first_few
 from collectlab.policy.targets import Goal, say
 
-AREAS = ("strategy", "technology", "training", "credit_approval", "process", "legal")
-
 #: What the column of observations may be called.
 COUNTED = (
     "n",

@@ -30,7 +30,7 @@ MEASURES = {
     "bad_rate": Measure("bad rate of new loans", area="credit_approval"),
     "delinquency": Measure("delinquency rate", area="credit_approval"),
     "wrong_numbers": Measure(
-        "share of attempts at a wrong number", limit="wrong_number_share", area="technology"
+        "share of accounts called at a wrong number", limit="wrong_number_share", area="technology"
     ),
     "night_contacts": Measure(
         "share of contacts at night", limit="night_contact_share", area="legal", breach=True, grouped="limit"

@@ -75,7 +75,7 @@ GAINS = {
     "recovery": ("money recovered", "amount_overdue"),
     "promises_kept": ("promises kept", "promises"),
     "contactability": ("attempts that reach the debtor", "attempts"),
-    "wrong_numbers": ("attempts at a wrong number avoided", "attempts"),
+    "wrong_numbers": ("wrong numbers mended", "attempts"),
     "bad_rate": ("new loans that do not turn bad", "loans"),
     "delinquency": ("accounts not past due", "open_accounts"),
     "redefault": ("relapses avoided", "cures"),

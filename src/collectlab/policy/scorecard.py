@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 #: From good to bad; ``not available`` stands outside.
 STATUSES = ("met", "cannot tell", "missed", "not available")
-RATINGS = ("good", "average", "poor", "cannot be rated")
 
 _NUMBERS = ("estimate", "conf_low", "conf_high", "n", "previous", "previous_low", "previous_high")
 _STATUS_COLOURS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 
 import narwhals as nw
@@ -15,7 +16,7 @@ from collectlab.measures import actions, cure, portfolio, roll_rates
 from collectlab.policy.evidence import evidence as evidence_of
 from collectlab.policy.findings import Findings, find
 from collectlab.report.chapters import kpis, trials
-from collectlab.report.month import Month, months_before
+from collectlab.report.month import WINDOW_MONTHS, Month, months_before
 
 
 def findings(month: Month) -> Findings:
@@ -66,17 +67,14 @@ def _concentration_by(by: str) -> Callable[[Month], pd.DataFrame]:
     return make
 
 
-def _rolls(month: Month, years_back: int) -> pd.DataFrame:
-    first, last = month.window
-    if years_back:
-        last = months_before(month.end, 12)
-        first = months_before(month.end, 24)
-        earliest = engine.collect(month.book.table("snapshots").select(first=nw.col("as_of").min()))["first"][
-            0
-        ]
-        if pd.Timestamp(earliest).date() > first:
-            raise NotAvailable("no earlier year to compare with.")
-    return roll_rates.roll_rates(month.book.table("snapshots"), period=(first, last)).table
+def _rolls(month: Month, months_back: int) -> pd.DataFrame:
+    last = months_before(month.end, months_back)
+    first = months_before(month.end, months_back + WINDOW_MONTHS) + dt.timedelta(days=1)
+    snapshots = month.book.table("snapshots")
+    earliest = pd.Timestamp(engine.collect(snapshots.select(first=nw.col("as_of").min()))["first"][0]).date()
+    if months_back and earliest > months_before(month.end, months_back + WINDOW_MONTHS - 1):
+        raise NotAvailable("no whole earlier year to compare with.")
+    return roll_rates.roll_rates(snapshots, period=(first, last)).table
 
 
 def _missing_tables(month: Month) -> pd.DataFrame:
@@ -122,11 +120,6 @@ def _bad_rate_by(by: str) -> Callable[[Month], pd.DataFrame]:
         return _shares(sums, "bad", "loans")
 
     return make
-
-
-def _named(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Without the rows of no group: work done in house has no agency."""
-    return table[~table[column].isna() & (table[column] != "(missing)")].reset_index(drop=True)
 
 
 def _among_channel(make: Callable[[Month], pd.DataFrame]) -> Callable[[Month], pd.DataFrame]:
@@ -189,7 +182,7 @@ _SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
     "concentration_by_region": _concentration_by("region"),
     "concentration_by_branch": _concentration_by("branch"),
     "roll_rates": lambda m: _rolls(m, 0),
-    "roll_rates_before": lambda m: _rolls(m, 1),
+    "roll_rates_before": lambda m: _rolls(m, WINDOW_MONTHS),
     "redefault": _redefault,
     "bad_rate_by_cohort": _bad_rate,
     "bad_rate_by_origination_channel": _bad_rate_by("origination_channel"),
@@ -203,11 +196,7 @@ _SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
         measure="recorded",
         complement=True,
     ),
-    "wrong_numbers_by_branch": _pick(
-        lambda m: actions.reactions(m.book, by="branch", period=m.window),
-        n="attempts",
-        measure="wrong_number",
-    ),
+    "wrong_numbers_by_branch": _wrong_numbers,
     "contactability_by_team": _among_channel(
         _pick(
             lambda m: actions.promises(m.book, by="team", period=m.window),

@@ -30,12 +30,6 @@ def promises(month: Month) -> Result:
 
 
 @part
-def promises_by_team(month: Month) -> Result:
-    """Promises kept, by team."""
-    return actions.promises(month.book, by="team", period=month.window)
-
-
-@part
 def complaints(month: Month) -> Result:
     """Complaints per 1,000 contacts."""
     return actions.complaints(month.book, by="month", period=month.window)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import narwhals as nw
-import pandas as pd
 
 from collectlab.core import engine
 from collectlab.core.errors import NotAvailable, ParamsError
@@ -100,30 +99,3 @@ def first_contact(month: Month) -> Result:
 def hardship(month: Month) -> Result:
     """Arrangements: how many, kept or broken."""
     return actions.arrangements(month.book, period=month.window)
-
-
-@part
-def hardship_handled(month: Month) -> Result:
-    """Accounts with a hardship reason: with and without an arrangement."""
-    reasons = month.book.table("reasons")
-    kept = month.book.table("arrangements").select("account_id").unique().with_columns(has=nw.lit(1))
-    hard = (
-        reasons.filter(nw.col("reason").is_in(["income_loss", "illness"]))
-        .select("account_id", "reason")
-        .unique()
-    )
-    counts = engine.collect(
-        hard.join(kept, on="account_id", how="left")
-        .group_by("reason")
-        .agg(accounts=nw.len(), with_arrangement=nw.col("has").sum())
-    )
-    if counts.empty:
-        raise NotAvailable("no reason of hardship was noted.")
-    counts["with_arrangement"] = pd.to_numeric(counts["with_arrangement"]).fillna(0).astype(int)
-    counts["share"] = counts["with_arrangement"] / counts["accounts"]
-    return Result(
-        table=counts.sort_values("reason"),
-        title="Hardship, and what was arranged",
-        estimand="Accounts with a noted hardship reason, and how many of them ever had an arrangement.",
-        formats={"with_arrangement": "count"},
-    )
