@@ -14,18 +14,23 @@ import narwhals as nw
 from collectlab.core.engine import scan
 from collectlab.core.errors import FrameError, first_few
 
-_EPOCH = dt.datetime(1900, 1, 1)
+_EPOCH = dt.date(1900, 1, 1)
 
 
 def day_number(column: str | nw.Expr) -> nw.Expr:
     """A date (or a timestamp) as whole days since 1900-01-01."""
-    midnight = _expr(column).cast(nw.Date).cast(nw.Datetime("us"))
-    return (midnight - nw.lit(_EPOCH)).dt.total_minutes() // 1440
+    # By the calendar, as date.toordinal does: Spark has no length of an interval.
+    day = _expr(column).cast(nw.Date).dt
+    years = day.year().cast(nw.Int64) - 1
+    before = years * 365 + years // 4 - years // 100 + years // 400
+    return (before + day.ordinal_day() - _EPOCH.toordinal()).cast(nw.Int64)
 
 
 def number_to_date(days: nw.Expr) -> nw.Expr:
     """The inverse of :func:`day_number`."""
-    return (nw.lit(_EPOCH) + nw.lit(dt.timedelta(days=1)) * days).cast(nw.Date)
+    # From noon, because Spark adds hours in the session's time zone, whose days may be an hour short.
+    since = nw.lit(dt.timedelta(hours=12)) + nw.lit(dt.timedelta(days=1)) * days
+    return (nw.lit(_EPOCH) + since).cast(nw.Date)
 
 
 def day_of(date: dt.date) -> int:
