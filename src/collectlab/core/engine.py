@@ -111,6 +111,19 @@ def collect(frame: nw.LazyFrame) -> pd.DataFrame:
     return frame.collect(backend="pyarrow").to_pandas()
 
 
+def streams(frame: nw.LazyFrame) -> bool:
+    """Whether the first rows of a lazy frame can be had without computing all of it."""
+    if frame.implementation.is_duckdb():
+        plan = frame.to_native().explain().upper()
+        return not any(
+            step in plan for step in ("JOIN", "WINDOW", "GROUP BY", "AGGREGATE", "ORDER", "DISTINCT")
+        )
+    if frame.implementation.is_polars():
+        plan = frame.to_native().explain().upper()
+        return not any(step in plan for step in ("JOIN", "OVER", "AGGREGATE", "SORT", "UNIQUE"))
+    return False
+
+
 def materialise(frame: nw.LazyFrame) -> nw.LazyFrame:
     """Compute a lazy frame once and keep it in the engine, for the many questions that start from it."""
     if frame.implementation.is_duckdb():

@@ -262,7 +262,9 @@ def _redefault(
         cells = count_cells(cured, duration=days, outcome=then, by=by, cluster=cluster)
     except NothingToCount as error:
         raise NothingToCount("no episode was cured. Allowed: at least one cure to follow up.") from error
-    seen = cells.pick((cells.exit > 0) | (cells.outcome != len(cells.outcomes) - 1))
+    # All are watched from the start, so an exit and its entry stand in the same place of both tables.
+    later = (cells.day > 0) | (cells.outcome != len(cells.outcomes) - 1)
+    seen = cells.pick(later, later)
     lost = int(cells.n.sum() - seen.n.sum())
     if not len(seen.n):
         raise NothingToCount(

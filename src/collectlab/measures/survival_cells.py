@@ -1,4 +1,4 @@
-"""Counts of episodes, group × entry × exit day × outcome: all that the estimators look at."""
+"""Counts of episodes: exits by group × day × outcome, entries by group × day: all that the estimators look at."""
 
 from __future__ import annotations
 
@@ -51,20 +51,48 @@ class Track:
 
 
 @dataclass(frozen=True)
-class Cells:
-    """The counted table: one place in each array is one group × entry × exit × outcome (× replicate) cell,
-    sorted by group."""
+class Joint:
+    """The counts by entry and exit together, for variances that need both; one place is one cell, sorted by group."""
 
-    groups: pd.DataFrame  #: one row a group, in the order of the result; no columns if ``by`` is None
-    outcomes: tuple  #: what the codes in ``outcome`` stand for; the last one is censoring
     group: np.ndarray
     entry: np.ndarray
     exit: np.ndarray
     outcome: np.ndarray
+    n: np.ndarray  #: episodes, or the sum of their weights
+    squares: np.ndarray  #: the sum of their squared weights
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The counted table: who left and who came, which is all that the estimators look at.
+
+    Two tables, each sorted by group: exits by group × day × outcome (× replicate) and entries by group × day
+    (× replicate). Made by :func:`collectlab.measures.survival.count`.
+    """
+
+    groups: pd.DataFrame  #: one row a group, in the order of the result; no columns if ``by`` is None
+    outcomes: tuple  #: what the codes in ``outcome`` stand for; the last one is censoring
+    group: np.ndarray
+    day: np.ndarray
+    outcome: np.ndarray
     n: np.ndarray
     replicate: np.ndarray | None
+    entry_group: np.ndarray
+    entry_day: np.ndarray
+    entered: np.ndarray
+    entry_replicate: np.ndarray | None
     notes: tuple[str, ...]
-    wait: np.ndarray  #: days in the cell between "last seen delinquent" and the exit, summed; 0 if not told
+    asked: Asked
+    wait: np.ndarray  #: days between "last seen delinquent" and the exit, summed; 0 if not told
+    joint: Joint | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.episodes:,.0f} episodes counted in {len(self.groups):,} groups>"
+
+    @property
+    def episodes(self) -> float:
+        """How many episodes are counted (the sum of their weights)."""
+        return float(self.n.sum())
 
     def name(self, group: int) -> str:
         """``team=A, region=North``; empty if there is one group of everybody."""
@@ -79,39 +107,64 @@ class Cells:
         """The same cells with more notes."""
         return replace(self, notes=(*self.notes, *notes))
 
-    def pick(self, keep: np.ndarray) -> Cells:
-        """The cells where ``keep`` holds; the groups stay."""
-        parts = {
-            name: getattr(self, name)[keep] for name in ("group", "entry", "exit", "outcome", "n", "wait")
-        }
-        return replace(self, **parts, replicate=None if self.replicate is None else self.replicate[keep])
+    def pick(self, exits: np.ndarray, entries: np.ndarray) -> Cells:
+        """The exits and the entries where the flags hold; the groups stay, the joint counts do not."""
+        left = {name: getattr(self, name)[exits] for name in ("group", "day", "outcome", "n", "wait")}
+        came = {name: getattr(self, name)[entries] for name in ("entry_group", "entry_day", "entered")}
+        marks = {} if self.replicate is None else {"replicate": self.replicate[exits]}
+        marks |= {} if self.replicate is None else {"entry_replicate": self.entry_replicate[entries]}
+        return replace(self, **left, **came, **marks, joint=None)
 
     def restart(self, day: int) -> Cells:
         """Only what happens after ``day`` to those still delinquent then; 0 keeps everything."""
         if day == 0:
             return self
-        later = self.pick(self.exit > day)
-        return replace(later, entry=np.maximum(later.entry, day))
+        left, came = self.day <= day, self.entry_day <= day
+        # Whoever came by that day and has not left is still there: they enter on it.
+        group = np.concatenate([self.entry_group[came], self.group[left]])
+        n = np.concatenate([self.entered[came], -self.n[left]])
+        replicate = None
+        if self.replicate is not None:
+            replicate = np.concatenate([self.entry_replicate[came], self.replicate[left]])
+        key = group if replicate is None else group * (1 + replicate.max(initial=0)) + replicate
+        found, first, place = np.unique(key, return_index=True, return_inverse=True)
+        still = np.bincount(place, weights=n, minlength=len(found))
+        there = still > 0
+        later = self.pick(~left, ~came)
+        marks = {}
+        if replicate is not None:
+            marks["entry_replicate"] = np.concatenate([replicate[first][there], later.entry_replicate])
+        result = replace(
+            later,
+            entry_group=np.concatenate([group[first][there], later.entry_group]),
+            entry_day=np.concatenate([np.full(there.sum(), day), later.entry_day]),
+            entered=np.concatenate([still[there], later.entered]),
+            **marks,
+        )
+        order = np.argsort(result.entry_group, kind="stable")
+        return result.pick(slice(None), order)
 
     def merge(self, *classes: Sequence) -> Cells:
         """The same cells with outcomes merged into classes; what is in none of them becomes censoring."""
         code = {outcome: i for i, members in enumerate(classes) for outcome in members}
         new = np.array([code.get(outcome, len(classes)) for outcome in self.outcomes], dtype=int)
-        return replace(self, outcomes=(*classes, "censored"), outcome=new[self.outcome])
+        joint = self.joint and replace(self.joint, outcome=new[self.joint.outcome])
+        return replace(self, outcomes=(*classes, "censored"), outcome=new[self.outcome], joint=joint)
 
-    def _rows(self, group: int) -> slice:
-        return slice(*np.searchsorted(self.group, [group, group + 1]))
+    def _rows(self, group: int) -> tuple[slice, slice]:
+        ends = [group, group + 1]
+        return slice(*np.searchsorted(self.group, ends)), slice(*np.searchsorted(self.entry_group, ends))
 
     def track(self, group: int) -> Track | None:
         """The counts of one group; None if it has none."""
-        rows = self._rows(group)
-        if rows.start == rows.stop:
+        left, came = self._rows(group)
+        if left.start == left.stop:
             return None
-        days, day = np.unique(self.exit[rows], return_inverse=True)
-        exits = np.zeros((len(self.outcomes), len(days)))
-        np.add.at(exits, (self.outcome[rows], day), self.n[rows])
-        entry_days, entry = np.unique(self.entry[rows], return_inverse=True)
-        return Track(days, exits, entry_days, np.bincount(entry, weights=self.n[rows]))
+        days, day = np.unique(self.day[left], return_inverse=True)
+        place, shape = self.outcome[left] * len(days) + day, (len(self.outcomes), len(days))
+        exits = np.bincount(place, weights=self.n[left], minlength=shape[0] * shape[1]).reshape(shape)
+        entry_days, entry = np.unique(self.entry_day[came], return_inverse=True)
+        return Track(days, exits, entry_days, np.bincount(entry, weights=self.entered[came]))
 
     def tracks(self) -> list[Track]:
         """The counts of every group, all of which have some as they come from :func:`count_cells`."""
@@ -119,14 +172,31 @@ class Cells:
 
     def by_replicate(self, group: int, days: np.ndarray) -> np.ndarray:
         """(R, 1 + K, D) for the jackknife: those who entered since the exit day before, and exits by outcome."""
-        rows = self._rows(group)
-        found, replicate = np.unique(self.replicate[rows], return_inverse=True)
+        left, came = self._rows(group)
+        found = np.unique(self.replicate[left])
+        replicate = np.searchsorted(found, self.replicate[left])
         counts = np.zeros((len(found), 1 + len(self.outcomes), len(days)))
-        at_exit = np.searchsorted(days, self.exit[rows])
-        first_exit_after_entry = np.searchsorted(days, self.entry[rows], side="right")
-        np.add.at(counts, (replicate, 0, first_exit_after_entry), self.n[rows])
-        np.add.at(counts, (replicate, 1 + self.outcome[rows], at_exit), self.n[rows])
+        np.add.at(
+            counts,
+            (replicate, 1 + self.outcome[left], np.searchsorted(days, self.day[left])),
+            self.n[left],
+        )
+        first_exit_after_entry = np.searchsorted(days, self.entry_day[came], side="right")
+        entry_replicate = np.searchsorted(found, self.entry_replicate[came])
+        np.add.at(counts, (entry_replicate, 0, first_exit_after_entry), self.entered[came])
         return counts
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The columns that a count was made of."""
+
+    duration: str
+    outcome: str
+    entry: str | None
+    by: tuple[str, ...]
+    weight: str | None
+    cluster: str | None
 
 
 def rename_groups(cells: Cells, taken: Sequence[str]) -> Cells:

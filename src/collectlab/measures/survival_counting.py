@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import narwhals as nw
@@ -11,17 +11,20 @@ import numpy as np
 import pandas as pd
 
 from collectlab.book.episodes import OUTCOMES
-from collectlab.core.columns import as_list, free_name
-from collectlab.core.engine import collect, require, scan
+from collectlab.core.columns import as_list, free_name, row_count
+from collectlab.core.engine import collect, require, scan, streams
 from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.jackknife import with_replicates
 from collectlab.measures.groups import by_keys, distinct_groups, group_codes, natural
-from collectlab.measures.survival_cells import Cells, spoken
+from collectlab.measures.survival_cells import Asked, Cells, Joint, spoken
 
 MAX_GROUPS = 1_000
 #: Entry day of rows under observation from before the first day.
 FROM_THE_START = -1
 _WEIGHT_LIMIT = 1e12
+_SOUND, _EMPTY, _FAULT, _CAME = range(4)
+#: A grouping by an id shows in the first rows already.
+_FIRST_ROWS = 20_000
 
 
 class NothingToCount(FrameError):
@@ -38,12 +41,17 @@ def count_cells(
     weight: str | None = None,
     cluster: str | None = None,
     seen: str | None = None,
+    squares: bool = False,
 ) -> Cells:
     """Count a frame of episodes in its engine, check what came back, and raise all faults at once.
 
     ``seen`` is a column of the day an episode was last seen open; the waits from then to the exit are summed.
+    ``squares`` adds the joint counts with sums of squared weights. What is counted already comes back as it is.
     """
-    by = as_list(by)
+    asked = Asked(duration, outcome, entry, tuple(as_list(by)), weight, cluster)
+    if isinstance(frame, Cells):
+        return _counted_before(frame, asked, squares)
+    by = list(asked.by)
     lazy = scan(frame)
     used = [duration, outcome, *by, *(c for c in (entry, weight, cluster) if c is not None)]
     require(lazy, *dict.fromkeys(used))
@@ -59,6 +67,8 @@ def count_cells(
         )
     if faults:
         raise FrameError(faults)
+    if by and streams(lazy):
+        refuse_many_groups(collect(lazy.select(**_keys(by)).head(_FIRST_ROWS).unique()), by, so_far=True)
     if cluster is not None:
         lazy = with_replicates(lazy, cluster, name=(mark := free_name("_replicate", schema.names())))
     notes = []
@@ -68,47 +78,51 @@ def count_cells(
             "Give entry='entry_day' to let them enter the risk set only then."
         )
 
-    cell = dict(zip(by_keys(by), map(nw.col, by)))
-    cell |= {"exit": nw.col(duration).cast(nw.Float64), "outcome": nw.col(outcome)}
-    if entry is not None:
-        cell["entry"] = nw.col(entry).cast(nw.Float64)
+    # Whole numbers are grouped as they are: an engine groups small whole numbers many times faster than floats.
+    number = nw.Int64 if all(schema[c].is_integer() for c in (duration, entry) if c) else nw.Float64
+    keys, leaves = _keys(by), nw.col(duration)
     if cluster is not None:
-        cell["replicate"] = nw.col(mark)
-    wait = nw.lit(0) if seen is None else (nw.col(duration) - nw.col(seen)).cast(nw.Int64)
-    if weight is None:
-        counted = lazy.select(**cell, wait=wait).group_by(*cell).agg(rows=nw.len(), wait=nw.col("wait").sum())
-    else:
-        w = nw.col(weight).cast(nw.Float64)
-        bad = w.is_null() | w.is_nan() | ~w.is_finite() | (w <= 0) | (w > _WEIGHT_LIMIT)
-        clean = nw.when(bad.fill_null(True)).then(nw.lit(0.0)).otherwise(w)
-        counted = lazy.select(**cell, wait=wait, w=clean, bad=bad.fill_null(True).cast(nw.Int64))
-        # Sums of whole numbers do not depend on the order in which the engine meets the rows.
-        coarse = (nw.col("w") * 2.0**20).floor()
-        fine = ((nw.col("w") * 2.0**20 - coarse) * 2.0**38).round()
-        counted = counted.with_columns(coarse=coarse.cast(nw.Int64), fine=fine.cast(nw.Int64))
-        counted = counted.group_by(*cell).agg(
-            nw.len().alias("rows"), *(nw.col(c).sum().alias(c) for c in ("wait", "coarse", "fine", "bad"))
-        )
-    cells = collect(counted)
+        keys["replicate"] = nw.col(mark)
+    sums, parts = _sums(weight), _weight_parts(weight)
+    wait = {} if seen is None else {"wait": (leaves - nw.col(seen)).cast(nw.Int64)}
+    state = {}
+    if entry is not None:
+        comes = nw.col(entry)
+        later = nw.when(comes == leaves).then(nw.lit(_EMPTY)).otherwise(nw.lit(_FAULT))
+        state = {"state": nw.when(comes < leaves).then(nw.lit(_SOUND)).otherwise(later)}
+    exits = lazy.select(**keys, day=leaves, outcome=nw.col(outcome), **state, **wait, **parts)
+    exits = exits.group_by(*keys, "day", "outcome", *state).agg(*sums, *(nw.col(c).sum() for c in wait))
+    columns = [*keys, nw.col("day").cast(number), "outcome", *state, "rows", *parts, *wait]
+    query = exits.select(*columns)
+    if entry is not None:
+        entries = lazy.filter(comes < leaves).select(**keys, day=comes, **parts)
+        entries = entries.group_by(*keys, "day").agg(*sums)
+        blank = {"outcome": nw.lit(None, schema[outcome]), "state": nw.lit(_CAME)}
+        blank |= {c: nw.lit(0) for c in wait}
+        entries = entries.with_columns(**blank).select(*columns)
+        query = nw.concat([_same_types(exits.select(*columns)), _same_types(entries)], how="vertical")
+    cells = collect(query)
     if cells.empty:
         raise NothingToCount("the frame has no rows. Allowed: at least one episode.")
 
-    check = _Check(cells, cells["rows"].to_numpy(dtype=float))
-    exit_day = check.whole_days("exit", duration, negative=False)
-    if entry is None:
-        entry_day = np.full(len(cells), FROM_THE_START)
-    else:
-        entry_day = check.whole_days("entry", entry, negative=True)
-        check.refuse(
-            entry_day > exit_day,
-            [f"{a:g} > {b:g}" for a, b in zip(entry_day, exit_day)],
-            f"have {entry!r} after {duration!r}",
-            "entry on or before the exit",
+    states = np.zeros(len(cells), dtype=int) if entry is None else cells["state"].to_numpy(int)
+    left, came = states != _CAME, states == _CAME
+    rows = cells["rows"].to_numpy(dtype=float)
+    check = _Check(cells[left], rows[left])
+    day = np.full(len(cells), float(FROM_THE_START))
+    day[left] = check.whole_days(duration, negative=False)
+    if entry is not None:
+        day[came] = _Check(cells[came], rows[came], check.faults, check.total).whole_days(
+            entry, negative=True
         )
-    check.refuse(cells["outcome"].isna().to_numpy(), None, f"have no {outcome!r}", "an outcome on every row")
+        if (states == _FAULT).any():
+            _explain(lazy, entry, duration, check)
+    check.refuse(
+        cells["outcome"][left].isna().to_numpy(), None, f"have no {outcome!r}", "an outcome on every row"
+    )
     if weight is not None:
         check.refuse_rows(
-            int(cells["bad"].sum()),
+            int(cells["bad"][left].sum()),
             f"have a {weight!r} that is missing, zero, negative or not finite",
             "weights above 0 (and up to 10¹²)",
         )
@@ -117,41 +131,144 @@ def count_cells(
     if check.faults:
         raise FrameError(check.faults)
 
-    if weight is None:
-        n = check.rows
-    else:
-        n = cells["coarse"].to_numpy(float) / 2.0**20 + cells["fine"].to_numpy(float) / 2.0**58
-        # On a common binary grid sums and differences are exact: a risk set that empties is exactly 0.
-        scale = 51 - int(np.ceil(np.log2(n.sum())))
-        n = np.ldexp(np.rint(np.ldexp(n, scale)), -scale)
-    empty = entry_day >= exit_day
-    if lost := int(check.rows[empty].sum()):
+    n = rows if weight is None else _weights(cells, left)
+    if lost := int(rows[states == _EMPTY].sum()):
         notes.append(
-            f"{lost:,} of {int(check.rows.sum()):,} episodes have no follow-up after they were first seen."
+            f"{lost:,} of {int(check.total):,} episodes have no follow-up after they were first seen."
         )
-    if empty.all():
+    left &= states == _SOUND
+    if not left.any():
         raise NothingToCount("no episode has any follow-up (entry equals exit on every row).")
-    result = Cells(
+    kept = np.unique(group[left])
+    if len(kept) < len(groups):
+        gone = [", ".join(f"{c}={v}" for c, v in zip(by, groups.iloc[g])) for g in set(group) - set(kept)]
+        notes.append(f"Left out, without any follow-up: {first_few(sorted(gone))}.")
+        groups, group = groups.iloc[kept].reset_index(drop=True), np.searchsorted(kept, group)
+    replicate = None if cluster is None else cells["replicate"].to_numpy(dtype=np.int64)
+    exits = np.flatnonzero(left)
+    exits = exits[np.lexsort((codes[exits], day[exits], group[exits]))]
+    entered = exits if entry is None else np.flatnonzero(came)
+    entered = entered[np.lexsort((day[entered], group[entered]))]
+    waits = np.zeros(len(cells)) if seen is None else cells["wait"].to_numpy(float, na_value=0.0)
+    return Cells(
         groups=groups,
         outcomes=outcomes,
-        group=group,
-        entry=entry_day.astype(np.int64),
-        exit=exit_day.astype(np.int64),
-        outcome=codes,
-        n=n,
-        replicate=None if cluster is None else cells["replicate"].to_numpy(dtype=np.int64),
+        group=group[exits],
+        day=day[exits].astype(np.int64),
+        outcome=codes[exits],
+        n=n[exits],
+        replicate=None if replicate is None else replicate[exits],
+        wait=waits[exits],
+        entry_group=group[entered],
+        entry_day=np.full(len(entered), FROM_THE_START) if entry is None else day[entered].astype(np.int64),
+        entered=n[entered],
+        entry_replicate=None if replicate is None else replicate[entered],
         notes=tuple(notes),
-        wait=cells["wait"].to_numpy(dtype=float, na_value=0.0),
+        asked=asked,
+        joint=_joint(lazy, asked, groups, outcomes) if squares else None,
     )
-    order = np.lexsort((result.outcome, result.entry, result.exit, result.group))
-    result = result.pick(order[~empty[order]])
-    left = np.unique(result.group)
-    if len(left) < len(groups):
-        gone = [result.name(g) for g in range(len(groups)) if g not in set(left)]
-        notes.append(f"Left out, without any follow-up: {first_few(gone)}.")
-        kept = groups.iloc[left].reset_index(drop=True)
-        result = replace(result, groups=kept, group=np.searchsorted(left, result.group), notes=tuple(notes))
-    return result
+
+
+def _keys(by: Sequence[str]) -> dict[str, nw.Expr]:
+    return dict(zip(by_keys(by), map(nw.col, by)))
+
+
+def _sums(weight: str | None) -> list[nw.Expr]:
+    """What is summed in a cell: its rows and, of weights, their parts."""
+    return [row_count().alias("rows"), *(nw.col(c).sum().cast(nw.Int64) for c in _weight_parts(weight))]
+
+
+def _weight_parts(weight: str | None) -> dict[str, nw.Expr]:
+    """A weight as two whole numbers, whose sums do not depend on the order in which the engine meets the rows."""
+    if weight is None:
+        return {}
+    w = nw.col(weight).cast(nw.Float64)
+    bad = (w.is_null() | w.is_nan() | ~w.is_finite() | (w <= 0) | (w > _WEIGHT_LIMIT)).fill_null(True)
+    clean = nw.when(bad).then(nw.lit(0.0)).otherwise(w)
+    coarse = (clean * 2.0**20).floor()
+    fine = ((clean * 2.0**20 - coarse) * 2.0**38).round()
+    return {"coarse": coarse.cast(nw.Int64), "fine": fine.cast(nw.Int64), "bad": bad.cast(nw.Int64)}
+
+
+def _weights(cells: pd.DataFrame, exits: np.ndarray) -> np.ndarray:
+    """The summed weights on a common binary grid: sums and differences are exact, an emptied risk set is 0."""
+    n = cells["coarse"].to_numpy(float) / 2.0**20 + cells["fine"].to_numpy(float) / 2.0**58
+    scale = 51 - int(np.ceil(np.log2(n[exits].sum())))
+    return np.ldexp(np.rint(np.ldexp(n, scale)), -scale)
+
+
+def _explain(lazy: nw.LazyFrame, entry: str, duration: str, check: _Check) -> None:
+    """Which rows have no day of entry, or one after the exit."""
+    comes, leaves = nw.col(entry).cast(nw.Float64), nw.col(duration).cast(nw.Float64)
+    wrong = lazy.filter((comes > leaves) | comes.is_null() | comes.is_nan()).select(came=comes, left=leaves)
+    pairs = collect(wrong.group_by("came", "left").agg(rows=row_count()))
+    if pairs.empty:
+        return
+    came, left = (pairs[c].to_numpy(float, na_value=np.nan) for c in ("came", "left"))
+    told = _Check(
+        pairs.rename(columns={"came": "day"}), pairs["rows"].to_numpy(float), check.faults, check.total
+    )
+    told.whole_days(entry, negative=True)
+    told.refuse(
+        came > left,
+        [f"{a:g} > {b:g}" for a, b in zip(came, left)],
+        f"have {entry!r} after {duration!r}",
+        "entry on or before the exit",
+    )
+
+
+def _joint(lazy: nw.LazyFrame, asked: Asked, groups: pd.DataFrame, outcomes: tuple) -> Joint:
+    """Entry × exit × outcome with the sum of squared weights, of a frame that was found sound."""
+    w = nw.lit(1.0) if asked.weight is None else nw.col(asked.weight).cast(nw.Float64)
+    cell = _keys(asked.by) | {"left": nw.col(asked.duration), "outcome": nw.col(asked.outcome)}
+    if asked.entry is not None:
+        lazy = lazy.filter(nw.col(asked.entry) < nw.col(asked.duration))
+        cell["came"] = nw.col(asked.entry)
+    parts = _weight_parts(asked.weight)
+    counted = lazy.select(**cell, w=w * w, **parts).group_by(*cell)
+    cells = collect(counted.agg(*_sums(asked.weight), nw.col("w").sum()))
+    group = group_codes(cells, groups.set_axis(by_keys(asked.by), axis=1), by_keys(asked.by))
+    code = {o: i for i, o in enumerate(outcomes[:-1])}
+    came = cells["came"] if asked.entry is not None else np.full(len(cells), FROM_THE_START)
+    rows = cells["rows"].to_numpy(float)
+    joint = Joint(
+        group=group,
+        entry=np.asarray(came).astype(np.int64),
+        exit=cells["left"].to_numpy().astype(np.int64),
+        outcome=np.array([code.get(plain(o), len(code)) for o in cells["outcome"]], dtype=np.int64),
+        n=rows if asked.weight is None else _weights(cells, np.ones(len(cells), dtype=bool)),
+        # An engine adds floats in any order; twelve digits are the same in each.
+        squares=np.array([float(f"{v:.12g}") for v in cells["w"]]),
+    )
+    order = np.lexsort((joint.outcome, joint.entry, joint.exit, joint.group))
+    return Joint(**{name: values[order] for name, values in joint.__dict__.items()})
+
+
+def _counted_before(cells: Cells, asked: Asked, squares: bool) -> Cells:
+    """Counts made earlier, if they were made of what is asked for now."""
+    faults = [
+        f"{name} is {wanted!r}, but this was counted with {name}={had!r}. Allowed: the same, or leave it out."
+        for name, wanted, had in (
+            (name, getattr(asked, name), getattr(cells.asked, name))
+            for name in ("entry", "by", "weight", "cluster")
+        )
+        if wanted and wanted != had
+    ]
+    if squares and cells.joint is None:
+        faults.append("robust errors need count(..., squares=True).")
+    if faults:
+        raise FrameError(faults)
+    return cells
+
+
+def _same_types(frame: nw.LazyFrame) -> nw.LazyFrame:
+    """Small whole numbers as one type, so that two counts can be put below each other in every engine."""
+    schema = frame.collect_schema()
+    return frame.with_columns(
+        nw.col(c).cast(nw.Int64)
+        for c in ("state", "rows", "wait", "coarse", "fine", "bad")
+        if c in schema.names()
+    )
 
 
 @dataclass
@@ -160,12 +277,14 @@ class _Check:
 
     cells: pd.DataFrame
     rows: np.ndarray
+    faults: list[str] = field(default_factory=list)
+    total: float = 0.0  #: rows in the whole frame
 
     def __post_init__(self) -> None:
-        self.faults: list[str] = []
+        self.total = self.total or float(self.rows.sum())
 
-    def whole_days(self, key: str, column: str, *, negative: bool) -> np.ndarray:
-        days = self.cells[key].to_numpy(dtype=float, na_value=np.nan)
+    def whole_days(self, column: str, *, negative: bool) -> np.ndarray:
+        days = self.cells["day"].to_numpy(dtype=float, na_value=np.nan)
         allowed = "whole days" if negative else "whole days ≥ 0"
         missing = np.isnan(days)
         self.refuse(missing, None, f"have no {column!r}", allowed)
@@ -185,9 +304,7 @@ class _Check:
     def refuse_rows(self, count: int, what: str, allowed: str, examples: Sequence | None = None) -> None:
         if count:
             shown = f" ({first_few(examples)})" if examples else ""
-            self.faults.append(
-                f"{count:,} of {int(self.rows.sum()):,} rows {what}{shown}. Allowed: {allowed}."
-            )
+            self.faults.append(f"{count:,} of {int(self.total):,} rows {what}{shown}. Allowed: {allowed}.")
 
 
 def _outcome_codes(column: pd.Series, name: str, faults: list[str]) -> tuple[tuple, np.ndarray]:
@@ -212,15 +329,25 @@ def _outcome_codes(column: pd.Series, name: str, faults: list[str]) -> tuple[tup
 def _group_codes(cells: pd.DataFrame, by: list[str], faults: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
     """The groups in reading order, under their own names, and each cell's code."""
     inner = by_keys(by)
-    if by and len(found := cells[inner].drop_duplicates()) > MAX_GROUPS:
-        examples = first_few([", ".join(map(str, row)) for row in found.head(3).itertuples(index=False)])
-        faults.append(
-            f"by={first_few(by)} makes {len(found):,} groups ({examples}, …). Allowed: up to {MAX_GROUPS:,}; "
-            "a column that tells episodes or accounts apart is no grouping."
-        )
-        return found, np.zeros(len(cells), dtype=int)
+    try:
+        refuse_many_groups(cells[inner].drop_duplicates() if by else cells[:1], by)
+    except FrameError as error:
+        faults.extend(error.faults)
+        return cells[inner][:0], np.zeros(len(cells), dtype=int)
     groups = distinct_groups(cells, inner)
     return groups.set_axis(by, axis=1), group_codes(cells, groups, inner)
+
+
+def refuse_many_groups(groups: pd.DataFrame, by: Sequence[str], *, so_far: bool = False) -> None:
+    """Refuse a grouping into more than 1,000 groups, such as by an account's id; one row of ``groups`` a group."""
+    if len(groups) > MAX_GROUPS:
+        first = groups.sort_values(list(groups.columns), kind="stable").head(3)
+        examples = ", ".join("/".join(map(str, row)) for row in first.itertuples(index=False))
+        raise FrameError(
+            f"by={first_few(by)} makes {len(groups):,} groups{' among the first rows alone' * so_far} "
+            f"({examples}, …). Allowed: up to {MAX_GROUPS:,}; a column that tells episodes or accounts apart is "
+            "no grouping."
+        )
 
 
 def plain(value: object) -> object:
