@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,13 @@ def quote_text(text: str | Path) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
-def scan(frame: Any) -> nw.LazyFrame:
+def scan(frame: Any, columns: Collection[str] | None = None) -> nw.LazyFrame:
     """Anything with columns as a lazy Narwhals frame.
 
     ``frame`` is a path to a Parquet or CSV file, a pandas / Polars / PyArrow frame, a DuckDB relation, a
     lazy Polars or PySpark frame, or a Narwhals frame of any of these. Eager frames are scanned into
-    DuckDB, because pandas booleans with gaps go wrong under ``shift``.
+    DuckDB, because pandas booleans with gaps go wrong under ``shift``; ``columns`` says which of them are needed,
+    so that the others are not converted (if one is not there, all are: for the error that names them).
     """
     if isinstance(frame, (str, Path)):
         return nw.from_native(_read_file(Path(frame)))
@@ -69,8 +71,10 @@ def scan(frame: Any) -> nw.LazyFrame:
         named = [c for c in wrapped.columns if not isinstance(c, str)]
         if named:
             raise FrameError(f"column names must be text; found {first_few(named)}")
-        native = wrapped.to_native().reset_index(drop=True)
-        arrow = _pandas_to_arrow(native)
+        native = wrapped.to_native()
+        if columns is not None and set(columns) <= set(native.columns):
+            native = native.loc[:, [c in columns for c in native.columns]]
+        arrow = _pandas_to_arrow(native.reset_index(drop=True))
     else:
         arrow = wrapped.to_arrow()
     return nw.from_native(connection().from_arrow(arrow))

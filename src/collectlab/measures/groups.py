@@ -43,10 +43,14 @@ def _ranks(column: pd.Series) -> list[int]:
 
 def group_codes(cells: pd.DataFrame, groups: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
     """Row number in ``groups`` of each row of ``cells`` (missing values match missing values)."""
-    if not by:
-        return np.zeros(len(cells), dtype=int)
-    coded = groups[list(by)].assign(__code=np.arange(len(groups)))
-    return cells[list(by)].merge(coded, on=list(by), how="left")["__code"].to_numpy(int)
+    key = np.zeros(len(cells) + len(groups), dtype=np.int64)
+    for column in by:
+        both = pd.concat([cells[column], groups[column]], ignore_index=True)
+        codes, values = pd.factorize(both, use_na_sentinel=False)
+        key = np.unique(key * (len(values) + 1) + codes, return_inverse=True)[1]
+    row = np.empty(len(key), dtype=int)
+    row[key[len(cells) :]] = np.arange(len(groups))
+    return row[key[: len(cells)]]
 
 
 def groups_of(

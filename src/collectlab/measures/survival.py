@@ -196,17 +196,16 @@ def cumulative_incidence(
     edge = 0.0 if conf_type == "plain" else np.nan
     steps, parts = [], []
     for g, track in enumerate(cells.tracks()):
-        rows = []
+        at_risk = whole(track.at_risk)
         for k, name in enumerate(outcomes):
             share, error = math.incidence(track, k)
             low, high = math.share_interval(share, error, z, conf_type)
             values = dict(zip(INTERVAL, (share, error, low, high)))
             steps.append(Step(g, track, values, (0.0, 0.0, edge, edge), name))
-            counts = {"at_risk": whole(track.at_risk), "events": whole(track.exits[k])}
-            rows.append(pd.DataFrame({"outcome": name, "day": track.days} | counts | values))
-        parts.append(pd.concat(rows, ignore_index=True))
+            counts = {"outcome": name, "day": track.days, "at_risk": at_risk, "events": whole(track.exits[k])}
+            parts.append(counts | values)
     return IncidenceCurves(
-        table=stack(cells, parts),
+        table=stack(cells, parts, [step.group for step in steps]),
         estimand=f"P({spoken(outcomes)} by day t)"
         + (", each competing with the others" * (len(outcomes) > 1)),
         title="How episodes ended (Aalen–Johansen)",

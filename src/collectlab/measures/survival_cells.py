@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -168,6 +169,10 @@ class Cells:
 
     def tracks(self) -> list[Track]:
         """The counts of every group, all of which have some as they come from :func:`count_cells`."""
+        return self._tracks
+
+    @cached_property
+    def _tracks(self) -> list[Track]:
         return [self.track(g) for g in range(len(self.groups))]
 
     def by_replicate(self, group: int, days: np.ndarray) -> np.ndarray:
@@ -211,14 +216,29 @@ def rename_groups(cells: Cells, taken: Sequence[str]) -> Cells:
     return replace(cells, groups=cells.groups.set_axis(new, axis=1), notes=(*cells.notes, *notes))
 
 
-def stack(cells: Cells, parts: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """One table from the columns of each group in turn, the grouping columns first."""
-    frames = [pd.DataFrame(part) for part in parts]
-    table = pd.concat(frames, ignore_index=True)
-    keys = cells.groups.iloc[np.repeat(np.arange(len(frames)), [len(f) for f in frames])].reset_index(
-        drop=True
-    )
-    return pd.concat([keys, table], axis=1) if len(keys.columns) else table
+def stack(cells: Cells, parts: Sequence[dict[str, Any]], groups: Sequence[int] | None = None) -> pd.DataFrame:
+    """One table from the columns of each part in turn, the grouping columns first.
+
+    ``groups`` says which group each part belongs to; without it there is a part for each group.
+    """
+    lengths = [
+        max((len(v) for v in part.values() if np.ndim(v) or isinstance(v, list)), default=1) for part in parts
+    ]
+    table = {
+        name: np.concatenate([_column(part[name], length) for part, length in zip(parts, lengths)])
+        for name in parts[0]
+    }
+    group = np.repeat(range(len(parts)) if groups is None else np.asarray(groups, dtype=int), lengths)
+    keys = {name: cells.groups[name].take(group).reset_index(drop=True) for name in cells.groups.columns}
+    return pd.DataFrame(keys | {name: pd.Series(v).infer_objects() for name, v in table.items()})
+
+
+def _column(value: Any, length: int) -> np.ndarray:
+    if np.ndim(value):
+        return np.asarray(value)
+    filled = np.empty(length, dtype=object if isinstance(value, str) else np.asarray(value).dtype)
+    filled.fill(value)
+    return filled
 
 
 def spoken(outcomes: Sequence, word: str = "or") -> str:

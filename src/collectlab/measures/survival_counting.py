@@ -52,8 +52,9 @@ def count_cells(
     if isinstance(frame, Cells):
         return _counted_before(frame, asked, squares)
     by = list(asked.by)
-    lazy = scan(frame)
-    used = [duration, outcome, *by, *(c for c in (entry, weight, cluster) if c is not None)]
+    used = [duration, outcome, *by, *(c for c in (entry, weight, cluster, seen) if c is not None)]
+    told = ["entry_day"] if isinstance(frame, pd.DataFrame) and "entry_day" in frame.columns else []
+    lazy = scan(frame, [*used, *told])
     require(lazy, *dict.fromkeys(used))
     schema = lazy.collect_schema()
     faults = [
