@@ -53,13 +53,25 @@ def group_codes(cells: pd.DataFrame, groups: pd.DataFrame, by: Sequence[str]) ->
     return row[key[: len(cells)]]
 
 
+def coded_groups(cells: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
+    """:func:`distinct_groups` and :func:`group_codes` at once, for tables of many rows and few groups."""
+    key = np.zeros(len(cells), dtype=np.int64)
+    for column in by:
+        codes, values = pd.factorize(cells[column], use_na_sentinel=False)
+        key = pd.factorize(key * (len(values) + 1) + codes)[0]
+    first = np.unique(key, return_index=True)[1]
+    few = cells.iloc[first]
+    groups = distinct_groups(few, by)
+    return groups, group_codes(few, groups, by)[key]
+
+
 def groups_of(
     counted: pd.DataFrame, by: Sequence[str], taken: Collection[str] = ()
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The groups of the columns ``by0, by1, …`` under the names of ``by``, and each counted row's position."""
     inner = by_keys(by)
-    groups = distinct_groups(counted, inner)
-    return named(groups, by, taken), group_codes(counted, groups, inner)
+    groups, code = coded_groups(counted, inner)
+    return named(groups, by, taken), code
 
 
 def by_keys(by: Sequence[str], prefix: str = "by") -> list[str]:

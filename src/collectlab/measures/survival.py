@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from collectlab.core.columns import as_list
 from collectlab.core.errors import FrameError, first_few
@@ -19,7 +18,7 @@ from collectlab.core.results import Result
 from collectlab.measures import survival_math as math
 from collectlab.measures.survival_cells import Cells, rename_groups, spoken, stack, whole
 from collectlab.measures.survival_compare import LogRank, log_rank
-from collectlab.measures.survival_counting import count_cells, one_event
+from collectlab.measures.survival_counting import count, count_cells, one_event
 from collectlab.measures.survival_curves import (
     INTERVAL,
     IncidenceCurves,
@@ -32,6 +31,7 @@ __all__ = [
     "IncidenceCurves",
     "LogRank",
     "SurvivalCurves",
+    "count",
     "cumulative_incidence",
     "kaplan_meier",
     "log_rank",

@@ -22,7 +22,7 @@ class Track:
     entry_days: np.ndarray  #: (E,) distinct entry days, rising
     entered: np.ndarray  #: (E,) how many came under observation then
 
-    @property
+    @cached_property
     def at_risk(self) -> np.ndarray:
         """(D,) under observation and still delinquent just before each exit day."""
         return self.at_risk_on(self.days)
@@ -230,7 +230,8 @@ def stack(cells: Cells, parts: Sequence[dict[str, Any]], groups: Sequence[int] |
     }
     group = np.repeat(range(len(parts)) if groups is None else np.asarray(groups, dtype=int), lengths)
     keys = {name: cells.groups[name].take(group).reset_index(drop=True) for name in cells.groups.columns}
-    return pd.DataFrame(keys | {name: pd.Series(v).infer_objects() for name, v in table.items()})
+    table |= {name: pd.Series(v).infer_objects() for name, v in table.items() if v.dtype == object}
+    return pd.DataFrame(keys | table)
 
 
 def _column(value: Any, length: int) -> np.ndarray:

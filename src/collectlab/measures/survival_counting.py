@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import narwhals as nw
@@ -15,10 +14,17 @@ from collectlab.core.columns import as_list, free_name, row_count
 from collectlab.core.engine import collect, require, scan, streams
 from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.jackknife import with_replicates
-from collectlab.measures.groups import by_keys, distinct_groups, group_codes, natural
+from collectlab.measures.groups import by_keys, group_codes
 from collectlab.measures.survival_cells import Asked, Cells, Joint, spoken
+from collectlab.measures.survival_checks import (
+    Check,
+    grouped,
+    is_censored,
+    outcome_codes,
+    plain,
+    refuse_many_groups,
+)
 
-MAX_GROUPS = 1_000
 #: Entry day of rows under observation from before the first day.
 FROM_THE_START = -1
 _WEIGHT_LIMIT = 1e12
@@ -29,6 +35,67 @@ _FIRST_ROWS = 20_000
 
 class NothingToCount(FrameError):
     """A frame without a row that could be counted."""
+
+
+def count(
+    frame: Any,
+    *,
+    duration: str = "exit_day",
+    outcome: str = "outcome",
+    entry: str | None = None,
+    by: str | Sequence[str] | None = None,
+    weight: str | None = None,
+    cluster: str | None = None,
+    squares: bool = False,
+) -> Cells:
+    """Count episodes once, for several questions: every estimator here takes the counts in place of the frame.
+
+    What is kept is, for each group, how many left on each day with each outcome and how many came under observation
+    on each day: a table of some thousand rows, however large the frame.
+
+    Parameters
+    ----------
+    frame, duration, outcome, entry, by, weight
+        As in :func:`kaplan_meier`; the estimators then need not be told again.
+    cluster : str, optional
+        Column of the customer, for errors that allow for several episodes of one: counts are also kept by
+        replicate group.
+    squares : bool
+        Also keep what ``robust=True`` needs: entry × exit × outcome with the sum of squared weights.
+
+    Returns
+    -------
+    Cells
+        Give it to ``kaplan_meier``, ``cumulative_incidence``, ``log_rank``, ``restricted_mean`` and the others.
+
+    Raises
+    ------
+    FrameError
+        As in :func:`kaplan_meier`. An estimator given counts refuses columns other than those counted.
+
+    Examples
+    --------
+    >>> import collectlab as cl
+    >>> import pandas as pd
+    >>> frame = pd.DataFrame({"exit_day": [1, 2, 3, 4], "outcome": "cured", "team": ["A", "A", "B", "B"]})
+    >>> counted = cl.survival.count(frame, by="team")
+    >>> counted
+    <4 episodes counted in 2 groups>
+    >>> cl.survival.restricted_mean(counted, horizon=2).table["estimate"].tolist()
+    [1.5, 2.0]
+    >>> round(cl.survival.log_rank(counted, by="team").p_value, 3)
+    0.09
+    """
+    return count_cells(
+        frame,
+        duration=duration,
+        outcome=outcome,
+        entry=entry,
+        by=by,
+        weight=weight,
+        cluster=cluster,
+        squares=squares,
+    )
 
 
 def count_cells(
@@ -69,7 +136,8 @@ def count_cells(
     if faults:
         raise FrameError(faults)
     if by and streams(lazy):
-        refuse_many_groups(collect(lazy.select(**_keys(by)).head(_FIRST_ROWS).unique()), by, so_far=True)
+        first = lazy.select(**_keys(by)).head(_FIRST_ROWS).group_by(*_keys(by)).agg(rows=nw.len())
+        refuse_many_groups(collect(first)[by_keys(by)], by, so_far=True)
     if cluster is not None:
         lazy = with_replicates(lazy, cluster, name=(mark := free_name("_replicate", schema.names())))
     notes = []
@@ -109,13 +177,11 @@ def count_cells(
     states = np.zeros(len(cells), dtype=int) if entry is None else cells["state"].to_numpy(int)
     left, came = states != _CAME, states == _CAME
     rows = cells["rows"].to_numpy(dtype=float)
-    check = _Check(cells[left], rows[left])
+    check = Check(cells[left], rows[left])
     day = np.full(len(cells), float(FROM_THE_START))
     day[left] = check.whole_days(duration, negative=False)
     if entry is not None:
-        day[came] = _Check(cells[came], rows[came], check.faults, check.total).whole_days(
-            entry, negative=True
-        )
+        day[came] = Check(cells[came], rows[came], check.faults, check.total).whole_days(entry, negative=True)
         if (states == _FAULT).any():
             _explain(lazy, entry, duration, check)
     check.refuse(
@@ -127,8 +193,8 @@ def count_cells(
             f"have a {weight!r} that is missing, zero, negative or not finite",
             "weights above 0 (and up to 10¹²)",
         )
-    outcomes, codes = _outcome_codes(cells["outcome"], outcome, check.faults)
-    groups, group = _group_codes(cells, by, check.faults)
+    outcomes, codes = outcome_codes(cells["outcome"], outcome, check.faults)
+    groups, group = grouped(cells, by, check.faults)
     if check.faults:
         raise FrameError(check.faults)
 
@@ -198,7 +264,7 @@ def _weights(cells: pd.DataFrame, exits: np.ndarray) -> np.ndarray:
     return np.ldexp(np.rint(np.ldexp(n, scale)), -scale)
 
 
-def _explain(lazy: nw.LazyFrame, entry: str, duration: str, check: _Check) -> None:
+def _explain(lazy: nw.LazyFrame, entry: str, duration: str, check: Check) -> None:
     """Which rows have no day of entry, or one after the exit."""
     comes, leaves = nw.col(entry).cast(nw.Float64), nw.col(duration).cast(nw.Float64)
     wrong = lazy.filter((comes > leaves) | comes.is_null() | comes.is_nan()).select(came=comes, left=leaves)
@@ -206,7 +272,7 @@ def _explain(lazy: nw.LazyFrame, entry: str, duration: str, check: _Check) -> No
     if pairs.empty:
         return
     came, left = (pairs[c].to_numpy(float, na_value=np.nan) for c in ("came", "left"))
-    told = _Check(
+    told = Check(
         pairs.rename(columns={"came": "day"}), pairs["rows"].to_numpy(float), check.faults, check.total
     )
     told.whole_days(entry, negative=True)
@@ -270,95 +336,6 @@ def _same_types(frame: nw.LazyFrame) -> nw.LazyFrame:
         for c in ("state", "rows", "wait", "coarse", "fine", "bad")
         if c in schema.names()
     )
-
-
-@dataclass
-class _Check:
-    """Faults of the counted table, each with how many rows and the first few values."""
-
-    cells: pd.DataFrame
-    rows: np.ndarray
-    faults: list[str] = field(default_factory=list)
-    total: float = 0.0  #: rows in the whole frame
-
-    def __post_init__(self) -> None:
-        self.total = self.total or float(self.rows.sum())
-
-    def whole_days(self, column: str, *, negative: bool) -> np.ndarray:
-        days = self.cells["day"].to_numpy(dtype=float, na_value=np.nan)
-        allowed = "whole days" if negative else "whole days ≥ 0"
-        missing = np.isnan(days)
-        self.refuse(missing, None, f"have no {column!r}", allowed)
-        if not negative:
-            self.refuse(days < 0, days, f"have {column!r} < 0", allowed)
-        odd = ~missing & ((days != np.floor(days)) | (np.abs(days) > 2**31))
-        self.refuse(odd & (negative | (days >= 0)), days, f"have a {column!r} that is no whole day", allowed)
-        return days
-
-    def refuse(self, wrong: np.ndarray, values: Iterable | None, what: str, allowed: str) -> None:
-        examples = None
-        if values is not None and wrong.any():
-            found = [v for v, bad in zip(values, wrong) if bad]
-            examples = [f"{v:g}" if isinstance(v, float) else v for v in sorted(set(found))]
-        self.refuse_rows(int(self.rows[wrong].sum()), what, allowed, examples)
-
-    def refuse_rows(self, count: int, what: str, allowed: str, examples: Sequence | None = None) -> None:
-        if count:
-            shown = f" ({first_few(examples)})" if examples else ""
-            self.faults.append(f"{count:,} of {int(self.total):,} rows {what}{shown}. Allowed: {allowed}.")
-
-
-def _outcome_codes(column: pd.Series, name: str, faults: list[str]) -> tuple[tuple, np.ndarray]:
-    """The outcomes found, in the house's order, censoring last, and each cell's code."""
-    position, values = pd.factorize(column)
-    found = [plain(v) for v in values]
-    if odd := [
-        v for v in found if isinstance(v, str) and v != "censored" and v.strip().lower().startswith("cens")
-    ]:
-        faults.append(f"column {name!r} holds {first_few([repr(v) for v in odd])}. Did you mean 'censored'?")
-    censored = [v for v in found if is_censored(v)]
-    rank = {v: i for i, v in enumerate(OUTCOMES)}
-    others = sorted(
-        (v for v in found if not is_censored(v)), key=lambda v: (rank.get(v, len(rank)), natural(v))
-    )
-    outcomes = (*others, censored[0] if censored else "censored")
-    code = {v: i for i, v in enumerate(others)}
-    codes = np.array([code.get(v, len(others)) for v in found] + [-1], dtype=np.int64)
-    return outcomes, codes[position]
-
-
-def _group_codes(cells: pd.DataFrame, by: list[str], faults: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """The groups in reading order, under their own names, and each cell's code."""
-    inner = by_keys(by)
-    try:
-        refuse_many_groups(cells[inner].drop_duplicates() if by else cells[:1], by)
-    except FrameError as error:
-        faults.extend(error.faults)
-        return cells[inner][:0], np.zeros(len(cells), dtype=int)
-    groups = distinct_groups(cells, inner)
-    return groups.set_axis(by, axis=1), group_codes(cells, groups, inner)
-
-
-def refuse_many_groups(groups: pd.DataFrame, by: Sequence[str], *, so_far: bool = False) -> None:
-    """Refuse a grouping into more than 1,000 groups, such as by an account's id; one row of ``groups`` a group."""
-    if len(groups) > MAX_GROUPS:
-        first = groups.sort_values(list(groups.columns), kind="stable").head(3)
-        examples = ", ".join("/".join(map(str, row)) for row in first.itertuples(index=False))
-        raise FrameError(
-            f"by={first_few(by)} makes {len(groups):,} groups{' among the first rows alone' * so_far} "
-            f"({examples}, …). Allowed: up to {MAX_GROUPS:,}; a column that tells episodes or accounts apart is "
-            "no grouping."
-        )
-
-
-def plain(value: object) -> object:
-    """A numpy scalar as the Python value it holds."""
-    return value.item() if hasattr(value, "item") else value
-
-
-def is_censored(value: object) -> bool:
-    """``censored``, or 0 or False where outcomes are coded."""
-    return value == "censored" if isinstance(value, str) else value == 0
 
 
 def resolve_events(cells: Cells, event: Any, column: str) -> tuple:
