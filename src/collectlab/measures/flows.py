@@ -77,6 +77,13 @@ def at_risk(enter: np.ndarray, end: np.ndarray) -> np.ndarray:
     return np.concatenate([enter[..., :1], before[..., :-1]], axis=-1).astype(float)
 
 
+def staying_before(risk: np.ndarray, final: np.ndarray) -> np.ndarray:
+    """Kaplan–Meier share that has not ended for good before each day."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        stay = np.cumprod(np.where(risk > 0, 1 - final / risk, 1.0), axis=-1)
+    return np.concatenate([np.ones_like(stay[..., :1]), stay[..., :-1]], axis=-1)
+
+
 def mean_cumulative(enter: np.ndarray, end: np.ndarray, final: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Mean cumulative flow per unit of weight when an episode's end stops the flow.
 
@@ -86,10 +93,8 @@ def mean_cumulative(enter: np.ndarray, end: np.ndarray, final: np.ndarray, flow:
     Source: Ghosh & Lin (2000), Biometrics 56, 554–562.
     """
     risk = at_risk(enter, end)
+    survival = staying_before(risk, final)
     with np.errstate(invalid="ignore", divide="ignore"):
-        stay = np.where(risk > 0, 1 - final / risk, 1.0)
-        survival = np.cumprod(stay, axis=-1)
-        survival = np.concatenate([np.ones_like(survival[..., :1]), survival[..., :-1]], axis=-1)
         step = np.where(risk > 0, survival * flow / risk, 0.0)
     unseen = np.logical_or.accumulate((risk <= 0) & (survival > 0), axis=-1)
     return np.where(unseen, np.nan, np.cumsum(step, axis=-1))
