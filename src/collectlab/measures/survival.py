@@ -1,4 +1,4 @@
-"""Time to the end of delinquency: Kaplan–Meier, Aalen–Johansen, Nelson–Aalen, log-rank, restricted mean.
+"""Time to the end of delinquency: curves, hazards, restricted means and the tests that compare groups.
 
 Day 0 is the first day past due. An episode is at risk on day t if entry < t ≤ exit; on a tie, events come
 before censorings; curves are right-continuous step functions of whole days. Outcomes compete: 1 −
@@ -8,35 +8,40 @@ Kaplan–Meier is no cure rate while charge-off competes; :func:`cumulative_inci
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from collectlab.core.columns import as_list
-from collectlab.core.errors import FrameError, first_few
-from collectlab.core.results import Result
+from collectlab.core.errors import FrameError
 from collectlab.measures import survival_math as math
-from collectlab.measures.survival_cells import Cells, rename_groups, spoken, stack, whole
+from collectlab.measures.survival_cells import Track, rename_groups, spoken, stack, whole
 from collectlab.measures.survival_compare import LogRank, log_rank
-from collectlab.measures.survival_counting import count, count_cells, one_event
-from collectlab.measures.survival_curves import (
-    INTERVAL,
-    IncidenceCurves,
-    Step,
-    SurvivalCurves,
-    whole_days,
-)
+from collectlab.measures.survival_counting import count, one_event
+from collectlab.measures.survival_curves import INTERVAL, IncidenceCurves, Step, SurvivalCurves, gap_notes
+from collectlab.measures.survival_differences import restricted_mean_difference, time_lost_difference
+from collectlab.measures.survival_gray import GrayTest, gray_test
+from collectlab.measures.survival_hazard import Hazards, hazard, nelson_aalen
+from collectlab.measures.survival_means import restricted_mean, time_lost
+from collectlab.measures.survival_robust import clustered, count_for, incidence_influence
 
 __all__ = [
+    "GrayTest",
+    "Hazards",
     "IncidenceCurves",
     "LogRank",
     "SurvivalCurves",
     "count",
     "cumulative_incidence",
+    "gray_test",
+    "hazard",
     "kaplan_meier",
     "log_rank",
     "nelson_aalen",
     "restricted_mean",
+    "restricted_mean_difference",
+    "time_lost",
+    "time_lost_difference",
 ]
 
 
@@ -49,6 +54,8 @@ def kaplan_meier(
     entry: str | None = None,
     by: str | Sequence[str] | None = None,
     weight: str | None = None,
+    robust: bool = False,
+    cluster: str | None = None,
     conf_level: float = 0.95,
     conf_type: str = "log-log",
 ) -> SurvivalCurves:
@@ -76,7 +83,14 @@ def kaplan_meier(
     by : str or sequence of str, optional
         One curve a group, up to 1,000 groups; rows without a value are a group.
     weight : str, optional
-        Column of frequency weights: a row of weight 2 stands for two rows.
+        Column of weights. Frequency weights, unless ``robust`` or ``cluster`` is given: a row of weight 2
+        stands for two rows.
+    robust : bool
+        Standard errors by the infinitesimal jackknife (as R's ``survfit(robust = TRUE)``): the right ones for
+        sampling and inverse-probability weights.
+    cluster : str, optional
+        Column of the customer: standard errors by the delete-a-group jackknife, which allows for several
+        episodes of one customer, and for weights of any kind. Intervals then use Student's t.
     conf_level : float
         Level of the intervals.
     conf_type : {"log-log", "log", "plain"}
@@ -107,15 +121,24 @@ def kaplan_meier(
     [[1.0, 4.0, 1.0, 0.75], [2.0, 3.0, 1.0, 0.5], [4.0, 1.0, 1.0, 0.0]]
     """
     z = math.normal_quantile(conf_level, conf_type)
-    cells, event = one_event(frame, duration, outcome, event, entry, by, weight)
+    cells = count_for(frame, duration, outcome, entry, by, weight, robust, cluster)
+    cells, event = one_event(cells, duration, outcome, event, None, None, None)
     cells = rename_groups(cells, ("day", "at_risk", "events", "censored", *INTERVAL))
     edge = np.nan if conf_type == "log-log" else 1.0
     steps, parts = [], []
     for g, track in enumerate(cells.tracks()):
         survival, log_error = math.kaplan_meier(track)
-        with np.errstate(invalid="ignore"):
-            values = dict(zip(INTERVAL, (survival, survival * log_error)))
-        values |= dict(zip(INTERVAL[2:], math.survival_interval(survival, log_error, z, conf_type)))
+        quantile = z
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if robust:
+                log_error = incidence_influence(cells, g, track, 0).errors() / survival
+            elif cluster is not None:
+                error, quantile = clustered(
+                    cells, g, track, lambda t: math.kaplan_meier(t)[0], survival, conf_level
+                )
+                log_error = error / survival
+            values = dict(zip(INTERVAL, (survival, np.where(survival > 0, survival * log_error, np.nan))))
+        values |= dict(zip(INTERVAL[2:], math.survival_interval(survival, log_error, quantile, conf_type)))
         steps.append(Step(g, track, values, (1.0, 0.0, edge, edge)))
         counts = {"at_risk": track.at_risk, "events": track.exits[0], "censored": track.exits[1]}
         parts.append({"day": track.days} | {k: whole(v) for k, v in counts.items()} | values)
@@ -123,11 +146,13 @@ def kaplan_meier(
         table=stack(cells, parts),
         estimand=f"P(not yet {spoken(event)} after day t), as if nothing else ended an episode",
         title=f"Not yet {spoken(event)} (Kaplan–Meier)",
-        notes=(*cells.notes, *_gap_notes(cells)),
+        notes=(*cells.notes, *gap_notes(cells)),
         conf_level=conf_level,
         cells=cells,
         steps=tuple(steps),
         event=event,
+        conf_type=conf_type,
+        greenwood=not robust and cluster is None,
     )
 
 
@@ -139,6 +164,8 @@ def cumulative_incidence(
     entry: str | None = None,
     by: str | Sequence[str] | None = None,
     weight: str | None = None,
+    robust: bool = False,
+    cluster: str | None = None,
     conf_level: float = 0.95,
     conf_type: str = "log-log",
 ) -> IncidenceCurves:
@@ -159,7 +186,7 @@ def cumulative_incidence(
 
     Parameters
     ----------
-    frame, duration, outcome, entry, by, weight, conf_level
+    frame, duration, outcome, entry, by, weight, robust, cluster, conf_level
         As in :func:`kaplan_meier`.
     conf_type : {"log-log", "log", "plain"}
         Scale on which the interval is symmetric: log(−log(1 − F)) (with a single outcome the same
@@ -189,7 +216,7 @@ def cumulative_incidence(
     [['cured', 0.25], ['sold', 0.25]]
     """
     z = math.normal_quantile(conf_level, conf_type)
-    cells = count_cells(frame, duration=duration, outcome=outcome, entry=entry, by=as_list(by), weight=weight)
+    cells = count_for(frame, duration, outcome, entry, by, weight, robust, cluster)
     if not (outcomes := cells.outcomes[:-1]):
         raise FrameError(f"every {outcome!r} is censored. Allowed: at least one row with another outcome.")
     cells = rename_groups(cells, ("outcome", "day", "at_risk", "events", *INTERVAL))
@@ -199,7 +226,13 @@ def cumulative_incidence(
         at_risk = whole(track.at_risk)
         for k, name in enumerate(outcomes):
             share, error = math.incidence(track, k)
-            low, high = math.share_interval(share, error, z, conf_type)
+            quantile = z
+            if robust:
+                error = incidence_influence(cells, g, track, k).errors()
+            elif cluster is not None:
+                without = partial(_share, k=k)
+                error, quantile = clustered(cells, g, track, without, share, conf_level)
+            low, high = math.share_interval(share, error, quantile, conf_type)
             values = dict(zip(INTERVAL, (share, error, low, high)))
             steps.append(Step(g, track, values, (0.0, 0.0, edge, edge), name))
             counts = {"outcome": name, "day": track.days, "at_risk": at_risk, "events": whole(track.exits[k])}
@@ -209,160 +242,12 @@ def cumulative_incidence(
         estimand=f"P({spoken(outcomes)} by day t)"
         + (", each competing with the others" * (len(outcomes) > 1)),
         title="How episodes ended (Aalen–Johansen)",
-        notes=(*cells.notes, *_gap_notes(cells)),
+        notes=(*cells.notes, *gap_notes(cells)),
         conf_level=conf_level,
         cells=cells,
         steps=tuple(steps),
     )
 
 
-def nelson_aalen(
-    frame: Any,
-    *,
-    duration: str = "exit_day",
-    outcome: str = "outcome",
-    event: Any = ("cured",),
-    entry: str | None = None,
-    by: str | Sequence[str] | None = None,
-    weight: str | None = None,
-    conf_level: float = 0.95,
-) -> Result:
-    r"""Nelson–Aalen estimate of the cumulative cause-specific hazard of ``event``.
-
-    .. math:: \hat H(t) = \sum_{s \le t} \frac{d_s}{n_s}, \qquad
-        \widehat{\mathrm{var}}\,\hat H(t) = \sum_{s \le t} \frac{d_s}{n_s^2}
-
-    (Aalen's variance, as R's ``survfit``); the interval is symmetric on the scale of log H.
-
-    Parameters
-    ----------
-    frame, duration, outcome, event, entry, by, weight, conf_level
-        As in :func:`kaplan_meier`.
-
-    Returns
-    -------
-    Result
-        ``table``: [by…], day, at_risk, events, estimate, std_error, conf_low, conf_high.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> frame = pd.DataFrame({"exit_day": [1, 2, 2, 4], "outcome": ["cured", "cured", "censored", "cured"]})
-    >>> [round(h, 3) for h in nelson_aalen(frame).table["estimate"]]
-    [0.25, 0.583, 1.583]
-    """
-    z = math.normal_quantile(conf_level)
-    cells, event = one_event(frame, duration, outcome, event, entry, by, weight)
-    cells = rename_groups(cells, ("day", "at_risk", "events", *INTERVAL))
-    parts = []
-    for track in cells.tracks():
-        n, d = track.at_risk, track.exits[0]
-        hazard, error = np.cumsum(d / n), np.sqrt(np.cumsum(d / n**2))
-        values = (hazard, error, *math.share_interval(hazard, error, z, "log", top=np.inf))
-        counts = {"day": track.days, "at_risk": whole(n), "events": whole(d)}
-        parts.append(counts | dict(zip(INTERVAL, values)))
-    return Result(
-        table=stack(cells, parts),
-        estimand=f"Cumulative cause-specific hazard of {spoken(event)} by day t",
-        unit="number",
-        title=f"Cumulative hazard of {spoken(event)} (Nelson–Aalen)",
-        notes=(*cells.notes, *_gap_notes(cells)),
-        conf_level=conf_level,
-    )
-
-
-def restricted_mean(
-    frame: Any,
-    *,
-    horizon: int,
-    duration: str = "exit_day",
-    outcome: str = "outcome",
-    event: Any = ("cured",),
-    entry: str | None = None,
-    by: str | Sequence[str] | None = None,
-    weight: str | None = None,
-    conf_level: float = 0.95,
-) -> Result:
-    r"""Restricted mean time free of ``event`` within ``horizon`` days: the area under Kaplan–Meier's curve.
-
-    .. math:: \hat\mu = \int_0^\tau \hat S(t)\,dt, \qquad \widehat{\mathrm{var}}\,\hat\mu =
-        \sum_{s < \tau} \left(\int_s^\tau \hat S(t)\,dt\right)^2 \frac{d_s}{n_s (n_s - d_s)}
-
-    Parameters
-    ----------
-    horizon : int
-        τ, whole days ≥ 1, within the follow-up of every group.
-    frame, duration, outcome, event, entry, by, weight, conf_level
-        As in :func:`kaplan_meier`. Give all outcomes as ``event`` for the mean days delinquent.
-
-    Returns
-    -------
-    Result
-        ``table``: [by…], horizon, episodes, estimate, std_error, conf_low, conf_high, in days; a plain
-        normal interval.
-
-    Raises
-    ------
-    FrameError
-        As in :func:`kaplan_meier`; also if a group's follow-up ends before the horizon.
-
-    References
-    ----------
-    Klein and Moeschberger (2003), section 4.5; as R's ``print.survfit(rmean = τ)``.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> frame = pd.DataFrame({"exit_day": [1, 2, 2, 4], "outcome": ["cured", "cured", "censored", "cured"]})
-    >>> restricted_mean(frame, horizon=4).table["estimate"].tolist()
-    [2.75]
-    """
-    z = math.normal_quantile(conf_level)
-    horizon = int(whole_days(horizon, "horizon")[0])
-    if horizon < 1:
-        raise FrameError("horizon is 0. Allowed: whole days ≥ 1.")
-    cells, event = one_event(frame, duration, outcome, event, entry, by, weight)
-    cells = rename_groups(cells, ("horizon", "episodes", *INTERVAL))
-    tracks = cells.tracks()
-    short = [
-        f"{cells.name(g) or 'everybody'} up to day {track.last_day:,}"
-        for g, track in enumerate(tracks)
-        if track.last_day < horizon and not track.all_left
-    ]
-    if short:
-        raise FrameError(
-            f"horizon {horizon:,} lies beyond the follow-up ({first_few(short)}). Allowed: a horizon within it."
-        )
-    parts = []
-    for track in tracks:
-        mean, error = math.area(track, horizon)
-        low, high = max(mean - z * error, 0.0), min(mean + z * error, float(horizon))
-        counts = {"horizon": horizon, "episodes": whole(track.entered.sum(keepdims=True))}
-        parts.append(counts | dict(zip(INTERVAL, (mean, error, low, high))))
-    return Result(
-        table=stack(cells, parts),
-        estimand=f"Mean days not yet {spoken(event)} within {horizon:,} days, as if nothing else ended an episode",
-        unit="days",
-        title=f"Days not yet {spoken(event)} within {horizon:,} days",
-        notes=(*cells.notes, *_gap_notes(cells)),
-        conf_level=conf_level,
-    )
-
-
-def _gap_notes(cells: Cells) -> list[str]:
-    """What a reader must know where late entry leaves nobody at risk for a while."""
-    late, broken = [], []
-    for g, track in enumerate(cells.tracks()):
-        name = cells.name(g) or "everybody"
-        if track.entry_days[0] > 0:
-            late.append(f"{name} from day {track.entry_days[0]:,}")
-        if track.gap is not None:
-            broken.append(f"{name} after day {track.gap:,}")
-    notes = []
-    if late:
-        notes.append(
-            f"Nobody was seen earlier, so the curve holds for those still delinquent then: {first_few(late)}."
-        )
-    if broken:
-        notes.append(f"Nobody is at risk for a while, so the curve is unreliable: {first_few(broken)}.")
-    return notes
+def _share(track: Track, k: int) -> np.ndarray:
+    return math.incidence(track, k)[0]

@@ -109,7 +109,7 @@ def log_rank(
     statistic, df, p_value = chi_square(observed - expected, variance)
     name = {0: "Log-rank test", 1: "Peto–Peto test"}.get(rho, f"Weighted log-rank test (ρ = {rho:g})")
     return LogRank(
-        table=test_table(groups, blocks, observed, expected),
+        table=compared_table(groups, blocks, observed, expected),
         estimand=f"Number {spoken(event)} to expect if all groups had the same hazard on each day (log-rank)",
         unit="number",
         title=f"{name}: {spoken(event)} by {first_few(list(groups.groups.columns))}",
@@ -203,16 +203,13 @@ def chi_square(score: np.ndarray, variance: np.ndarray) -> tuple[float, int, flo
     return statistic, df, float(chdtrc(df, statistic))
 
 
-def test_table(groups: Cells, blocks: Sequence, observed: np.ndarray, expected: np.ndarray) -> Any:
+def compared_table(groups: Cells, blocks: Sequence, observed: np.ndarray, expected: np.ndarray) -> Any:
     """[by…], episodes, observed, expected."""
     episodes = np.zeros(len(observed))
     for where, tracks in blocks:
         np.add.at(episodes, where, [track.entered.sum() for track in tracks])
     parts = zip(whole(episodes), whole(observed), expected)
     return stack(groups, [dict(zip(_COLUMNS, ([n], [o], [e]))) for n, o, e in parts])
-
-
-test_table.__test__ = False  # type: ignore[attr-defined]
 
 
 def verdict(statistic: float, df: int, p_value: float) -> str:
@@ -227,5 +224,7 @@ def method_notes(strata: Sequence[str], rho: float, weighted_by: str) -> list[st
     """What was done beyond the plain test."""
     notes = [f"Compared within {first_few(strata)}, then summed."] if strata else []
     if rho:
-        notes.append(f"Observed and expected are weighted: early events count more ({weighted_by} still free of the event, to the power {rho:g}).")
+        notes.append(
+            f"Observed and expected are weighted: early events count more ({weighted_by} still free of the event, to the power {rho:g})."
+        )
     return notes

@@ -119,6 +119,8 @@ class SurvivalCurves(Curves):
     """Kaplan–Meier curves; see :func:`collectlab.measures.survival.kaplan_meier`."""
 
     event: tuple
+    conf_type: str = "log-log"
+    greenwood: bool = True  #: whether the errors are Greenwood's, on which simultaneous bands stand
 
     def quantiles(self, p: float | Sequence[float] = (0.25, 0.5, 0.75)) -> Result:
         """Days by which a share ``p`` has had the event: [by…], p, estimate and interval.
@@ -201,3 +203,22 @@ def whole_days(days: Any, name: str) -> np.ndarray:
     ):
         raise FrameError(f"{name} is {days!r}. Allowed: whole days ≥ 0.")
     return values.astype(np.int64)
+
+
+def gap_notes(cells: Cells) -> list[str]:
+    """What a reader must know where late entry leaves nobody at risk for a while."""
+    late, broken = [], []
+    for g, track in enumerate(cells.tracks()):
+        name = cells.name(g) or "everybody"
+        if track.entry_days[0] > 0:
+            late.append(f"{name} from day {track.entry_days[0]:,}")
+        if track.gap is not None:
+            broken.append(f"{name} after day {track.gap:,}")
+    notes = []
+    if late:
+        notes.append(
+            f"Nobody was seen earlier, so the curve holds for those still delinquent then: {first_few(late)}."
+        )
+    if broken:
+        notes.append(f"Nobody is at risk for a while, so the curve is unreliable: {first_few(broken)}.")
+    return notes

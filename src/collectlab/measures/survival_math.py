@@ -27,9 +27,21 @@ def normal_quantile(conf_level: float, conf_type: str = "plain") -> float:
 
 def kaplan_meier(track: Track, k: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """S on each exit day and the standard error of log S (Greenwood) for outcome ``k``."""
-    n, d = track.at_risk, track.exits[k]
+    n, d = _at_risk(track), track.exits[k]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.cumprod(1 - d / n), np.sqrt(np.cumsum(d / (n * (n - d))))
+
+
+def _at_risk(track: Track) -> np.ndarray:
+    """At risk on each exit day; 1 where nobody is, as when a jackknife leaves out whoever was."""
+    n = track.at_risk
+    return np.where(n > 0, n, 1.0)
+
+
+def cumulative_hazard(track: Track, k: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Nelson and Aalen's H on each exit day for outcome ``k``, and Aalen's standard error."""
+    n, d = _at_risk(track), track.exits[k]
+    return np.cumsum(d / n), np.sqrt(np.cumsum(d / n**2))
 
 
 def survival_interval(
@@ -53,7 +65,7 @@ def survival_interval(
 
 def incidence(track: Track, k: int) -> tuple[np.ndarray, np.ndarray]:
     """F of outcome ``k`` on each exit day and its Greenwood-type standard error (all but the last compete)."""
-    n, d, dk = track.at_risk, track.exits[:-1].sum(axis=0), track.exits[k]
+    n, d, dk = _at_risk(track), track.exits[:-1].sum(axis=0), track.exits[k]
     staying = np.cumprod(1 - d / n)
     before = np.concatenate([[1.0], staying[:-1]])
     share = np.cumsum(before * dk / n)
@@ -102,7 +114,28 @@ def area(track: Track, horizon: float, k: int = 0) -> tuple[float, float]:
     edges = np.concatenate([[0.0], track.days[inside], [horizon]])
     pieces = np.diff(edges) * np.concatenate([[1.0], survival[inside]])
     ahead = np.cumsum(pieces[::-1])[::-1][1:]  # the area still to come after each exit day
-    n, d = track.at_risk[inside], track.exits[k][inside]
+    n, d = _at_risk(track)[inside], track.exits[k][inside]
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(n > d, ahead**2 * d / (n * (n - d)), 0.0)
     return float(pieces.sum()), float(np.sqrt(terms.sum()))
+
+
+def area_lost(track: Track, horizon: float, k: int) -> tuple[float, float]:
+    """∫₀^horizon F_k dt, the mean time after outcome ``k``, and its Greenwood-type standard error.
+
+    The variance is that of :func:`incidence` with each curve's area ahead in place of its height.
+    """
+    share, _ = incidence(track, k)
+    inside = track.days < horizon
+    days, share = track.days[inside], share[inside]
+    n, dk = _at_risk(track)[inside], track.exits[k][inside]
+    d = track.exits[:-1].sum(axis=0)[inside]
+    before = np.concatenate([[1.0], np.cumprod(1 - d / n)[:-1]])
+    left = horizon - days
+    widths = np.diff(np.concatenate([days, [horizon]]))
+    ahead = np.cumsum((share * widths)[::-1])[::-1] - share * left  # ∫ F(t) − F(s) dt from s on
+    with np.errstate(divide="ignore"):
+        a = np.where(n > d, d / (n * (n - d)), 0.0)
+    reach = before * left
+    terms = ahead**2 * a + reach**2 * dk * (n - dk) / n**3 - 2 * ahead * reach * dk / n**2
+    return float((share * widths).sum()), float(np.sqrt(max(terms.sum(), 0.0)))

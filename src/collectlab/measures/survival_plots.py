@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from collectlab.core.plots import OUTCOME_COLOURS, PALETTE, legend, new_axes, percent_axis, titled
+from collectlab.measures.groups import split
 from collectlab.measures.survival_cells import Track, spoken
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from collectlab.measures.survival_curves import Curves, Step
+    from collectlab.measures.survival_hazard import Hazards
 
 _DASHES = ("-", "--", "-.", ":")
 
@@ -103,3 +105,46 @@ def _write_at_risk(ax: Axes, ticks: np.ndarray, rows: list[tuple[str, Track, str
             ax.annotate(name, (0, 0), (left, y), ha="right", color=colour, **below, **style)
         for tick, number in zip(ticks, row):
             ax.annotate(f"{number:,.0f}", (tick, 0), (0, y), ha="center", color="#444444", **below, **style)
+
+
+def draw_hazards(hazards: Hazards, ax: Axes | None, max_groups: int) -> Axes:
+    """Draw daily hazards with their bands, and a line with its name where each stage begins."""
+    ax = new_axes(ax, (7.2, 3.8))
+    groups = split(hazards.table, hazards.by)
+    drawn = sorted(sorted(range(len(groups)), key=lambda g: (-hazards.sizes[g], g))[:max_groups])
+    for i, g in enumerate(drawn):
+        label, part = groups[g]
+        colour = PALETTE[i % len(PALETTE)] if len(groups) > 1 else "#444444"
+        style = {"color": colour, "linestyle": _DASHES[i // len(PALETTE) % len(_DASHES)], "linewidth": 1.6}
+        ax.plot(part["day"], part["estimate"], label=label, **style)
+        low, high = part["conf_low"].fillna(0), part["conf_high"].fillna(0)
+        ax.fill_between(part["day"], low, high, color=colour, alpha=0.16, linewidth=0)
+    shown = [groups[g][1] for g in drawn]
+    end = max(int(part["day"].iloc[-1]) for part in shown)
+    # A wide band at the thin end must not squeeze the rest of the chart.
+    top = max(float(part["estimate"].max()) for part in shown)
+    bulk = max(float(part["conf_high"].fillna(0).quantile(0.95)) for part in shown)
+    ax.set_ylim(0, max(top, bulk) * (1.22 if hazards.stages else 1.06) or 1.0)
+    ax.set_xlim(0, end)
+    for i, (name, day) in enumerate((n, d) for n, d in hazards.stages.items() if d <= end):
+        ax.axvline(day, color="#777777", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        ax.annotate(
+            name,
+            (day, 1),
+            (3, -3 - 11 * (i % 3)),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            fontsize=8,
+            va="top",
+            color="#444444",
+        )
+    percent_axis(ax)
+    ax.set_xlabel("Days since day 0")
+    ax.set_ylabel("Share of those still delinquent, a day")
+    title = hazards.title
+    if len(drawn) < len(groups):
+        title += f": the {len(drawn)} largest of {len(groups):,} groups"
+    titled(ax, title)
+    if len(groups) > 1:
+        legend(ax, ", ".join(hazards.by), outside=True)
+    return ax
