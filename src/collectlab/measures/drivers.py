@@ -1,4 +1,10 @@
-"""Which account characteristics go with cure: a logistic regression, read in percentage points."""
+"""Which account characteristics go with cure: hazards on each day, and a logistic regression read in points.
+
+Drivers are associations: they say who cures, other characteristics held, not what would change if a
+characteristic were changed. :func:`proportional_hazards` takes any number of episodes (it works on counts),
+:func:`cox_regression` is the same question answered by lifelines on a sample, :func:`agreement` lays the two side
+by side, :func:`cure_regression` asks for cure by one day.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +24,32 @@ from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.plots import PALETTE, dots
 from collectlab.core.results import Result
 from collectlab.core.tables import humanise
+from collectlab.measures.drivers_agreement import Agreement, agreement
 from collectlab.measures.drivers_cox import CoxRegression, cox_regression
 from collectlab.measures.drivers_design import Term, design, independent
+from collectlab.measures.drivers_hazards import proportional_hazards
+from collectlab.measures.drivers_predict import PredictedCurves
+from collectlab.measures.drivers_ratios import HazardRatios, InPoints
 from collectlab.measures.flows import EPISODE
 from collectlab.measures.trend import trend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COVARIATES", "CoxRegression", "CureRegression", "cox_regression", "cure_regression", "trend"]
+__all__ = [
+    "COVARIATES",
+    "Agreement",
+    "CoxRegression",
+    "CureRegression",
+    "HazardRatios",
+    "InPoints",
+    "PredictedCurves",
+    "agreement",
+    "cox_regression",
+    "cure_regression",
+    "proportional_hazards",
+    "trend",
+]
 
 COVARIATES = ("age", "gender", "occupation", "credit_score", "amount_at_entry", "product")
 #: Step in which a numeric covariate is read: a number, "double", or (default) a standard deviation.
@@ -271,10 +294,9 @@ def _effects(
     terms: list[Term], X: np.ndarray, beta: np.ndarray, covariance: np.ndarray, conf_level: float
 ) -> pd.DataFrame:
     """Average marginal effects by the delta method, and odds ratios."""
-    from scipy.special import expit
-    from scipy.stats import norm
+    from scipy.special import expit, ndtr, ndtri
 
-    z = norm.ppf((1 + conf_level) / 2)
+    z = ndtri((1 + conf_level) / 2)
     rows, first = [], 1
     for term in terms:
         width = term.matrix.shape[1]
@@ -308,7 +330,7 @@ def _effects(
                     "std_error": error,
                     "conf_low": effect - z * error,
                     "conf_high": effect + z * error,
-                    "p_value": float(2 * norm.sf(abs(b / se))),
+                    "p_value": float(2 * ndtr(-abs(b / se))),
                 }
             )
         first += width
