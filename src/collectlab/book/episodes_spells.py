@@ -10,7 +10,7 @@ import narwhals as nw
 
 from collectlab.book.episodes_definitions import Definition, definition_named
 from collectlab.book.schema import STATUSES
-from collectlab.core.columns import day_number, day_of, flag, month_number, number_to_date
+from collectlab.core.columns import day_number, day_of, distinct, flag, month_number, number_to_date
 from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, ParamsError, first_few
 
@@ -116,7 +116,7 @@ def _history(snapshots: Any, as_of: dt.date | str | None, observe: str, entry_dp
     if observe not in ("every", "month_end"):
         raise ParamsError(f"observe is {observe!r}. Allowed: 'every', 'month_end'.")
     if "status" in schema:
-        seen = collect(frame.select(nw.col("status").cast(nw.String).alias("status")).unique())["status"]
+        seen = collect(distinct(frame.select(status=nw.col("status").cast(nw.String))))["status"]
         unknown = sorted(set(seen.dropna()) - set(STATUSES))
         if unknown:
             raise FrameError(f"snapshots.status holds {first_few(unknown)}. Allowed: {', '.join(STATUSES)}.")
@@ -185,7 +185,7 @@ def spells_of(
     held = Accounts(accounts)
     _check_ids(scan(snapshots), held)
     everything = _history(snapshots, as_of, observe, rule.entry_dpd)
-    ever = everything.filter(nw.col("state") == DELINQUENT).select("account_id").unique()
+    ever = distinct(everything.filter(nw.col("state") == DELINQUENT).select("account_id"))
     rows = everything.join(ever, on="account_id", how="semi").with_columns(
         previous_day=_lag("day"),
         previous_state=_lag("state"),
@@ -277,7 +277,7 @@ def _one_a_spell(
     if held.frame is not None:
         spells = spells.join(held.frame, on="account_id", how="left")
     if held.dated:
-        calendar = everything.select("day").unique()
+        calendar = distinct(everything.select("day"))
         calendar = calendar.with_columns(book_before=nw.col("day").shift(1).over(order_by="day"))
         spells = spells.join(calendar, left_on="first_number", right_on="day", how="left")
         new = (nw.col("originated_number") > nw.col("book_before")).fill_null(False)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import datetime as dt
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ from collectlab.book.check_types import typed
 from collectlab.book.checks import check
 from collectlab.book.schema import TABLES
 from collectlab.book.schema_about import About
+from collectlab.book.shelf import table_on
 from collectlab.core.engine import connection, quote
 from collectlab.core.errors import BookError, NotAvailable, first_few
 
@@ -63,6 +64,8 @@ class Book:
     last: dt.date | None = field(default=None, repr=False)
     equal_kept: Mapping[str, int] = field(default_factory=dict, repr=False)
     counted: Mapping[str, tuple[int, int]] | None = field(default=None, repr=False)
+    #: A folder where episodes are kept once counted (see :mod:`collectlab.book.shelf`).
+    shelf: Path | None = field(default=None, repr=False, compare=False)
 
     @property
     def synthetic(self) -> bool:
@@ -197,7 +200,11 @@ class Book:
         from collectlab.book.episodes import episodes
 
         options.setdefault("as_of", self.as_of)
-        return episodes(self.table("snapshots"), self.table("accounts"), definition=definition, **options)
+
+        def counted() -> nw.LazyFrame:
+            return episodes(self.table("snapshots"), self.table("accounts"), definition=definition, **options)
+
+        return self.kept(("episodes", definition, options), counted)
 
     def bucket_entries(self, **options: Any) -> nw.LazyFrame:
         """One row per episode and bucket reached: :func:`collectlab.book.episodes.bucket_entries` on this book."""
@@ -205,6 +212,12 @@ class Book:
 
         options.setdefault("as_of", self.as_of)
         return bucket_entries(self.table("snapshots"), self.table("accounts"), **options)
+
+    def kept(self, key: object, make: Callable[[], nw.LazyFrame]) -> nw.LazyFrame:
+        """``make()``; where the book has a shelf, from there, put there by whoever asks for ``key`` first."""
+        if self.shelf is None:
+            return make()
+        return table_on(self.shelf, (sorted(self.queries.items()), key), make)
 
     def _relation(self, name: str) -> duckdb.DuckDBPyRelation:
         return connection().sql(self.queries[name])

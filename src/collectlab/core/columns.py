@@ -78,6 +78,13 @@ def row_count() -> nw.Expr:
     return nw.len().cast(nw.Int64)
 
 
+def distinct(frame: nw.LazyFrame) -> nw.LazyFrame:
+    """The distinct rows of a frame. (Narwhals' ``unique`` numbers all rows in DuckDB: forty times the cost.)"""
+    names = frame.collect_schema().names()
+    n = free_name("n", names)
+    return frame.group_by(*names).agg(nw.len().alias(n)).select(*names)
+
+
 def step_of(column: str, bounds: Iterable[int]) -> nw.Expr:
     """The largest of the rising ``bounds`` that the column reaches; missing below the first."""
     step = nw.lit(None, nw.Int64)

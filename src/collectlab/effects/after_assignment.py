@@ -109,8 +109,9 @@ def fell_past_due(book: Book, episodes: nw.LazyFrame) -> nw.LazyFrame:
         episodes.select("account_id", "started_on")
         .join(assigned.select("account_id", "assigned_on"), on="account_id", how="inner")
         .filter(nw.col("started_on") > nw.col("assigned_on"))
+        .group_by("account_id")
+        .agg(n=nw.len())
         .select("account_id", fell_past_due=nw.lit(1))
-        .unique()
     )
     return materialise(
         assigned.join(after, on="account_id", how="left").with_columns(nw.col("fell_past_due").fill_null(0))

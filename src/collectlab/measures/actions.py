@@ -17,7 +17,7 @@ import pandas as pd
 
 from collectlab.book.episodes import bucket_labels
 from collectlab.core import engine
-from collectlab.core.columns import flag, month_text, row_count, step_of, whole_sum
+from collectlab.core.columns import distinct, flag, month_text, row_count, step_of, whole_sum
 from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.plots import PALETTE, legend, month_ticks, new_axes, titled
@@ -122,10 +122,8 @@ def channels(
         },
     )
     need_rows(counts, "actions", "actions")
-    overdue = (
-        overdue_months(book, period).select("__account", "__rep").unique(subset=["__account"], keep="any")
-    )
-    overdue, acted = same_engine(overdue, frame.select("__account", "__by0").unique())
+    overdue = distinct(overdue_months(book, period).select("__account", "__rep"))
+    overdue, acted = same_engine(overdue, distinct(frame.select("__account", "__by0")))
     everyone = count(overdue, [], {"accounts": nw.lit(1)})["accounts"]
     covered = count(
         acted.join(overdue, on="__account", how="inner"),
@@ -234,7 +232,7 @@ def coverage_by_stage(
     every = count(months, ["__stage"], {"months": nw.lit(1)})
     if every.groups.empty:
         raise NotAvailable("no account is overdue at a month's end of this period.")
-    done = engine.collect(acts.select("__by0").unique())["__by0"].dropna()
+    done = engine.collect(distinct(acts.select("__by0")))["__by0"].dropna()
     found = ["any", *sorted(done.astype(str))]
     grid = pd.DataFrame(
         [(s, c) for s in every.groups["__stage"] for c in found], columns=["__stage", "__by0"]

@@ -9,7 +9,7 @@ import narwhals as nw
 import pandas as pd
 
 from collectlab.core import engine
-from collectlab.core.columns import day_number, day_of, flag, row_count, whole_money, whole_sum
+from collectlab.core.columns import day_number, day_of, distinct, flag, row_count, whole_money, whole_sum
 from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.tables import format_value
@@ -267,6 +267,7 @@ def complaints(
         touches = rows(book, "actions", "at", by, None)[0].with_columns(__at=nw.col("at"))
         touches = touches.filter(contact_made(touches.collect_schema().names()))
         touches, lodged = same_engine(touches, lodged)
+        touches = touches.join(distinct(lodged.select("__account")), on="__account", how="semi")
         lodged = last_touch(touches.select("__account", "__on", "__at", *keys), lodged, keys, window)
         lodged = within(lodged, "__on", period)
         far = engine.collect(lodged.select(n=whole_sum(1 - nw.col("__credited"))))["n"].iloc[0]
@@ -363,13 +364,13 @@ def satisfaction(
 
 
 def _response(book: Any, frame: nw.LazyFrame, period: Period) -> str:
-    answered = engine.collect(frame.select("__account").unique())["__account"]
+    answered = engine.collect(distinct(frame.select("__account")))["__account"]
     text = f"{len(answered):,} accounts answered"
     try:
         acts = rows(book, "actions", "at", None, period)[0]
     except NotAvailable:
         return text + "; how many were asked is not known."
-    acted = engine.collect(acts.select("__account").unique())["__account"]
+    acted = engine.collect(distinct(acts.select("__account")))["__account"]
     both = pd.Index(answered).isin(acted).sum()
     if not len(acted):
         return text + "; how many were asked is not known."

@@ -6,7 +6,7 @@ import calendar
 import datetime as dt
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,16 @@ import narwhals as nw
 import pandas as pd
 
 from collectlab.book.open import Book, open_book
+from collectlab.book.shelf import result_on
 from collectlab.core import engine
 from collectlab.core.columns import day_number
 from collectlab.core.errors import NotAvailable, ParamsError, ReportError
 
 #: Chapters look back this far; longer histories show in the trends only.
 WINDOW_MONTHS = 12
+
+#: Where in the folder of a run its notebooks keep what they count for one another.
+SHELF = Path(".scratch", "shelf")
 
 #: Measures from day 0 are made only where at least this share of the episodes was seen from then on.
 SEEN_FROM_START = 0.1
@@ -81,6 +85,18 @@ class Month:
             self._cache[key] = make()
         return self._cache[key]
 
+    def shared(self, key: str, make: Callable[[], Any]) -> Any:
+        """As :meth:`once`, and once for all notebooks of a run: for what several of them need."""
+        if self.book.shelf is None:
+            return self.once(key, make)
+        asked = (key, sorted(self.book.queries.items()), self._asked)
+        return self.once(key, lambda: result_on(self.book.shelf, asked, make))
+
+    def counted(self, measure: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """``measure(book, …)``, counted once for all chapters that show it or build on it."""
+        key = f"{measure.__module__}.{measure.__qualname__} {args} {sorted(options.items())}"
+        return self.shared(key, lambda: measure(self.book, *args, **options))
+
     @property
     def window(self) -> tuple[dt.date, dt.date]:
         """The twelve months that end with this one."""
@@ -89,11 +105,8 @@ class Month:
     @cached_property
     def episodes(self) -> nw.LazyFrame:
         """All episodes known at the end of the month, with the strategy, cohort and entry-bucket columns."""
-        spells = self.book.episodes(self.definition)
-        spells = spells.with_columns(
-            cohort=_quarter(nw.col("started_on")),
-        )
-        return engine.materialise(self._with_strategy(spells))
+        spells = self.book.episodes(self.definition).with_columns(cohort=_quarter(nw.col("started_on")))
+        return self._keep("episodes of the month", lambda: self._with_strategy(spells))
 
     def _with_strategy(self, spells: nw.LazyFrame) -> nw.LazyFrame:
         if not self.book.has("assignments"):
@@ -110,13 +123,23 @@ class Month:
             spells = spells.drop("strategy")
         return spells.join(known, on=["account_id", "episode"], how="left")
 
+    def _keep(self, key: str, make: Callable[[], nw.LazyFrame]) -> nw.LazyFrame:
+        """Computed once: in this session, or for all notebooks of the run that put a shelf there."""
+        if self.book.shelf is None:
+            return engine.materialise(make())
+        return self.book.kept((key, self._asked), make)
+
+    @property
+    def _asked(self) -> tuple[Any, ...]:
+        """All that a figure of this month depends on but the book and the code."""
+        return self.label, self.definition, self.horizon, self.control, str(self.params)
+
     @cached_property
     def recent(self) -> nw.LazyFrame:
         """Episodes that began within the window of twelve months."""
         first, last = self.window
-        return engine.materialise(
-            self.episodes.filter((nw.col("started_on") >= first) & (nw.col("started_on") <= last))
-        )
+        recent = self.episodes.filter((nw.col("started_on") >= first) & (nw.col("started_on") <= last))
+        return engine.materialise(recent) if self.book.shelf is None else recent
 
     @property
     def from_start(self) -> nw.LazyFrame:
@@ -148,9 +171,11 @@ class Month:
         Buckets that hardly any account was seen to enter are left out: they say nothing of the days since.
         """
         first, last = self.window
-        entries = self.book.bucket_entries(definition=self.definition)
-        entries = engine.materialise(
-            entries.filter((nw.col("reached_on") >= first) & (nw.col("reached_on") <= last))
+        entries = self._keep(
+            "bucket entries of the window",
+            lambda: self.book.bucket_entries(definition=self.definition).filter(
+                (nw.col("reached_on") >= first) & (nw.col("reached_on") <= last)
+            ),
         )
         seen = engine.collect(
             entries.group_by("bucket").agg(seen=(nw.col("entry_day") == 0).cast(nw.Float64).mean())
@@ -226,8 +251,9 @@ def open_month(
         )
     if population:
         whole = whole.where(population)
+    shelf = Path(output) / SHELF if output else None
     return Month(
-        book=whole.until(end),
+        book=replace(whole.until(end), shelf=shelf if shelf is not None and shelf.is_dir() else None),
         label=month,
         start=start,
         end=end,

@@ -63,7 +63,7 @@ def run(
     from collectlab.report import config, manifest, render
 
     plan = config.load(params_file, overrides, month=month, out=out)
-    from collectlab.report.month import month_bounds
+    from collectlab.report.month import SHELF, month_bounds
 
     book, month = _open(plan)
     target = plan.out / month
@@ -72,6 +72,7 @@ def run(
         count = max(1, min(jobs or os.cpu_count() or 1, len(plan.notebooks)))
         for part in ("params", "notebooks", "tables", "figures"):
             (folder / part).mkdir()
+        (folder / SHELF).mkdir(parents=True)
         with Workers(count, scratch) as workers, _Progress(progress) as shown:
             last_day = month_bounds(month)[1]
             shown.say(f"{month}: freezing the book as it was known on {last_day}")
@@ -94,6 +95,7 @@ def _open(plan: Plan) -> tuple[Any, str]:
 
     from collectlab.book.open import open_book
     from collectlab.core import engine
+    from collectlab.core.columns import distinct
 
     book = part = open_book(plan.book)
     of = ""
@@ -103,9 +105,9 @@ def _open(plan: Plan) -> tuple[Any, str]:
         of = f" of the accounts with {plan.config.population}"
         _some_account(part, plan.config.population)
     months = engine.collect(
-        part.table("snapshots")
-        .select(year=nw.col("as_of").dt.year(), month=nw.col("as_of").dt.month())
-        .unique()
+        distinct(
+            part.table("snapshots").select(year=nw.col("as_of").dt.year(), month=nw.col("as_of").dt.month())
+        )
     )
     there = sorted(f"{int(y):04d}-{int(m):02d}" for y, m in zip(months["year"], months["month"]) if y == y)
     if not there:

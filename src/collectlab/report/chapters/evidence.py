@@ -20,15 +20,15 @@ from collectlab.report.month import WINDOW_MONTHS, Month, months_before
 
 
 def findings(month: Month) -> Findings:
-    """Every finding that stands on the month's evidence; counted once per session."""
-    return month.once(
+    """Every finding that stands on the month's evidence; counted once for all chapters."""
+    return month.shared(
         "findings", lambda: find(evidence(month), targets=month.params / "targets.yml", on=month.end)
     )
 
 
 def evidence(month: Month) -> dict[str, pd.DataFrame]:
     """What could be counted from this book; what could not is left out."""
-    return month.once("evidence", lambda: _collect(month))
+    return month.shared("evidence", lambda: _collect(month))
 
 
 def _collect(month: Month) -> dict[str, pd.DataFrame]:
@@ -62,7 +62,7 @@ def _concentration_by(by: str) -> Callable[[Month], pd.DataFrame]:
     def make(month: Month) -> pd.DataFrame:
         if by not in month.book.columns("accounts"):
             raise NotAvailable(f"no {by}")
-        return portfolio.concentration(month.book, by).table
+        return month.counted(portfolio.concentration, by).table
 
     return make
 
@@ -108,14 +108,14 @@ def _redefault(month: Month) -> pd.DataFrame:
 
 
 def _bad_rate(month: Month) -> pd.DataFrame:
-    return _one(portfolio.new_loan_bad_rate(month.book).table, cohort_status="mature")
+    return _one(month.counted(portfolio.new_loan_bad_rate).table, cohort_status="mature")
 
 
 def _bad_rate_by(by: str) -> Callable[[Month], pd.DataFrame]:
     def make(month: Month) -> pd.DataFrame:
         if by not in month.book.columns("accounts"):
             raise NotAvailable(f"no {by}")
-        table = _one(portfolio.new_loan_bad_rate(month.book, by=by).table, cohort_status="mature")
+        table = _one(month.counted(portfolio.new_loan_bad_rate, by=by).table, cohort_status="mature")
         sums = table.groupby(by, as_index=False)[["loans", "bad"]].sum()
         return _shares(sums, "bad", "loans")
 
@@ -163,7 +163,7 @@ def _shares(counts: pd.DataFrame, hits: str, n: str) -> pd.DataFrame:
 
 
 def _stage_gaps(month: Month) -> pd.DataFrame:
-    result = actions.coverage_by_stage(month.book, period=month.window)
+    result = month.counted(actions.coverage_by_stage, period=month.window)
     return evidence_of(result, n="account_months", complement=True, measure="covered", channel="any")
 
 
@@ -172,8 +172,8 @@ _SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
     "cure_by_branch": _cure_by("branch"),
     "cure_by_product": _cure_by("product"),
     "cure_by_team": _pick(
-        lambda m: actions.team_comparison(
-            m.book, horizon=m.horizon, definition=m.definition, period=m.window
+        lambda m: m.counted(
+            actions.team_comparison, horizon=m.horizon, definition=m.definition, period=m.window
         ),
         n="episodes",
         measure="cured_standardised",
@@ -188,7 +188,9 @@ _SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
     "bad_rate_by_origination_channel": _bad_rate_by("origination_channel"),
     "bad_rate_by_product": _bad_rate_by("product"),
     "night_contacts_by_team": _pick(
-        lambda m: actions.contact_hours(m.book, by="team", period=m.window), n="actions", measure="at_night"
+        lambda m: m.counted(actions.contact_hours, by="team", period=m.window),
+        n="actions",
+        measure="at_night",
     ),
     "unrecorded_by_team": _pick(
         lambda m: actions.records_kept(m.book, by="team", period=m.window),
@@ -199,13 +201,13 @@ _SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
     "wrong_numbers_by_branch": _wrong_numbers,
     "contactability_by_team": _among_channel(
         _pick(
-            lambda m: actions.promises(m.book, by="team", period=m.window),
+            lambda m: m.counted(actions.promises, by="team", period=m.window),
             n="attempts",
             measure="contacts_per_attempt",
         )
     ),
     "promises_kept_by_team": _among_channel(
-        _pick(lambda m: actions.promises(m.book, by="team", period=m.window), n="due", measure="kept")
+        _pick(lambda m: m.counted(actions.promises, by="team", period=m.window), n="due", measure="kept")
     ),
     "complaints_by_team": _among_channel(
         _pick(
@@ -216,7 +218,7 @@ _SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
     ),
     "uncovered_by_stage": _stage_gaps,
     "late_first_contact": _pick(
-        lambda m: actions.time_to_first_contact(m.book, definition=m.definition, period=m.window),
+        lambda m: m.counted(actions.time_to_first_contact, definition=m.definition, period=m.window),
         n="episodes",
         complement=True,
         contact="first action",

@@ -20,8 +20,8 @@ TARGET_DAYS = 90
 
 
 def scorecard(month: Month) -> Scorecard:
-    """All KPIs of the month against the targets in force; counted once per session."""
-    return month.once("kpis", lambda: _judged(month))
+    """All KPIs of the month against the targets in force; counted once for all chapters."""
+    return month.shared("kpis", lambda: _judged(month))
 
 
 def _judged(month: Month) -> Scorecard:
@@ -68,11 +68,11 @@ def _satisfaction(month: Month) -> dict[str, float]:
 
 
 def _delinquency_change(month: Month) -> dict[str, float]:
-    return _numbers(portfolio.delinquency_trend(month.book.table("snapshots")).table.iloc[0], "months")
+    return _numbers(month.counted(portfolio.delinquency_trend).table.iloc[0], "months")
 
 
 def _new_loans(month: Month) -> dict[str, float]:
-    table = portfolio.new_loan_bad_rate(month.book).table
+    table = month.counted(portfolio.new_loan_bad_rate).table
     mature = table[table["cohort_status"] == "mature"]
     loans, bad = int(mature["loans"].sum()), int(mature["bad"].sum())
     if loans == 0:
@@ -95,7 +95,7 @@ def _cost(month: Month) -> dict[str, float]:
 
 
 def _promises(month: Month) -> dict[str, float]:
-    table = actions.promises(month.book, period=month.window).table
+    table = month.counted(actions.promises, period=month.window).table
     return _numbers(table[table["measure"] == "kept"].iloc[0], "due")
 
 

@@ -39,9 +39,9 @@ _STATUS_WORDS = {
 @part
 def in_short(month: Month) -> Summary:
     """The month in a few sentences."""
-    buckets = portfolio.overdue_by_bucket(month.book).table
+    buckets = month.counted(portfolio.overdue_by_bucket).table
     over = buckets[buckets["days_past_due_from"] > 0]
-    rate = portfolio.delinquency_rate(month.book.table("snapshots")).table.iloc[-1]
+    rate = month.counted(portfolio.delinquency_rate).table.iloc[-1]
     card = kpis.scorecard(month)
     status = card.table["status"].value_counts()
     sentences = [
@@ -113,20 +113,20 @@ def set_aside(month: Month) -> Result:
 @part
 def by_bucket(month: Month) -> Result:
     """Accounts, balance and overdue amount by days past due."""
-    return portfolio.overdue_by_bucket(month.book)
+    return month.counted(portfolio.overdue_by_bucket)
 
 
 @part(picture=False)
 def delinquency(month: Month) -> Result:
     """Delinquency rate, at the end of each of the last months."""
-    rates = portfolio.delinquency_rate(month.book.table("snapshots"))
+    rates = month.counted(portfolio.delinquency_rate)
     return dataclasses.replace(rates, table=rates.table.tail(WINDOW_MONTHS + 1))
 
 
 @part
 def trend(month: Month) -> Result:
     """Change of the delinquency rate over six months."""
-    return portfolio.delinquency_trend(month.book.table("snapshots"))
+    return month.counted(portfolio.delinquency_trend)
 
 
 @part
@@ -172,7 +172,7 @@ def concentration(month: Month, by: str) -> Result:
     """Concentration of the overdue amount"""
     if by not in month.book.columns("accounts"):
         raise NotAvailable(f"the accounts table has no column {by!r}.")
-    result = portfolio.concentration(month.book, by)
+    result = month.counted(portfolio.concentration, by)
     if len(result.table) < 2:
         raise NotAvailable(f"all overdue accounts are of one {by}.")
     return result
@@ -187,7 +187,7 @@ def largest(month: Month) -> Result:
 @part(picture=False)
 def prior_action(month: Month) -> Result:
     """Action taken in the month on accounts past due."""
-    covered = actions.coverage_by_stage(month.book, period=(month.start, month.end))
+    covered = month.counted(actions.coverage_by_stage, period=(month.start, month.end))
     return dataclasses.replace(covered, table=covered.table[covered.table["channel"] == "any"])
 
 
@@ -200,7 +200,7 @@ def causes(month: Month) -> Result:
 @part
 def new_loans(month: Month) -> Result:
     """Bad rate of newly granted loans."""
-    return portfolio.new_loan_bad_rate(month.book)
+    return month.counted(portfolio.new_loan_bad_rate)
 
 
 __all__ = [

@@ -26,7 +26,7 @@ def reactions(month: Month) -> Result:
 @part(picture=False)
 def promises(month: Month) -> Result:
     """Promises to pay: made, due, kept."""
-    return actions.promises(month.book, period=month.window)
+    return month.counted(actions.promises, period=month.window)
 
 
 @part
@@ -38,13 +38,13 @@ def complaints(month: Month) -> Result:
 @part
 def satisfaction(month: Month) -> Result:
     """Satisfaction of those who answered."""
-    return actions.satisfaction(month.book, by="month", period=month.window)
+    return month.counted(actions.satisfaction, by="month", period=month.window)
 
 
 @part
 def contact_hours(month: Month, by: str) -> Result:
     """Calls, messages and visits at night."""
-    return actions.contact_hours(month.book, by=by, period=month.window)
+    return month.counted(actions.contact_hours, by=by, period=month.window)
 
 
 @part
@@ -76,7 +76,7 @@ def wrong_numbers(month: Month, by: str) -> Result:
 @part
 def coverage_gaps(month: Month) -> Result:
     """Accounts of a stage that nobody acted on."""
-    result = actions.coverage_by_stage(month.book, period=month.window)
+    result = month.counted(actions.coverage_by_stage, period=month.window)
     table = evidence_of(result, complement=True, measure="covered", channel="any")
     return Result(
         table=table[["stage", "account_months", "estimate", "conf_low", "conf_high"]],

@@ -64,7 +64,7 @@ def _volumes(month: Month) -> Mapping[str, float]:
 @part
 def recommended(month: Month) -> Result:
     """Recommendations, ranked."""
-    return month.once("recommended", lambda: _recommended(month))
+    return month.shared("recommended", lambda: _recommended(month))
 
 
 @part(folded=True)
@@ -74,7 +74,7 @@ def credit_feedback(month: Month) -> Result:
     by = next((c for c in ("origination_channel", "product", "region") if c in have), None)
     if by is None:
         raise NotAvailable("the accounts table has no product, region or origination channel.")
-    return portfolio.new_loan_bad_rate(month.book, by=by)
+    return month.counted(portfolio.new_loan_bad_rate, by=by)
 
 
 @part

@@ -124,8 +124,8 @@ def recovery_by(month: Month, by: str) -> Result:
 @part
 def teams(month: Month) -> Result:
     """Teams, given the same mix of accounts."""
-    return actions.team_comparison(
-        month.book, horizon=month.horizon, definition=month.definition, period=month.window
+    return month.counted(
+        actions.team_comparison, horizon=month.horizon, definition=month.definition, period=month.window
     )
 
 
@@ -181,7 +181,7 @@ def cost_by_strategy(month: Month) -> Result:
 @part
 def satisfaction(month: Month) -> Result:
     """Satisfaction, month by month."""
-    return actions.satisfaction(month.book, by="month", period=month.window)
+    return month.counted(actions.satisfaction, by="month", period=month.window)
 
 
 @part(folded=True)

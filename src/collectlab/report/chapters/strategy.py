@@ -18,7 +18,7 @@ from collectlab.report.parts import part
 @part
 def in_short(month: Month) -> Summary:
     """What was done in the month, in a few sentences."""
-    table = actions.channels(month.book, period=(month.start, month.end)).table
+    table = month.counted(actions.channels, period=(month.start, month.end)).table
     table = table.drop_duplicates("channel")
     total = table["actions"].sum()
     busiest = table.sort_values("actions", ascending=False).iloc[0]
@@ -79,20 +79,20 @@ def timeline(month: Month) -> Result:
 @part(picture=False)
 def channels(month: Month) -> Result:
     """Channels in the month: how many, to whom, with what answer."""
-    return actions.channels(month.book, period=(month.start, month.end))
+    return month.counted(actions.channels, period=(month.start, month.end))
 
 
 @part(folded=True)
 def coverage(month: Month) -> Result:
     """Coverage and intensity by stage."""
-    return actions.coverage_by_stage(month.book, period=(month.start, month.end))
+    return month.counted(actions.coverage_by_stage, period=(month.start, month.end))
 
 
 @part(picture=False)
 def first_contact(month: Month) -> Result:
     """Time from the first day past due to the first contact."""
     _ = month.from_start  # not available where nobody was seen from day 0
-    return actions.time_to_first_contact(month.book, definition=month.definition, period=month.window)
+    return month.counted(actions.time_to_first_contact, definition=month.definition, period=month.window)
 
 
 @part

@@ -16,8 +16,8 @@ from collectlab.report.month import Month
 
 
 def strategies(month: Month) -> Result:
-    """The experiment of this book, on whichever unit was assigned; counted once per session."""
-    return month.once("strategies", lambda: _strategies(month))
+    """The experiment of this book, on whichever unit was assigned; counted once for all chapters."""
+    return month.shared("strategies", lambda: _strategies(month))
 
 
 def _strategies(month: Month) -> Result:
