@@ -17,12 +17,23 @@ from collectlab.core.columns import as_list
 from collectlab.core.engine import require, scan
 from collectlab.measures import survival_math as math
 from collectlab.measures.cure_after import definitions_compared, redefault
+from collectlab.measures.cure_between import between_snapshots
+from collectlab.measures.cure_mixture import MixtureCure, mixture_cure
 from collectlab.measures.cure_rates import CureRates, listed, rates_within, whole_horizons
 from collectlab.measures.survival_cells import Cells, spoken
 from collectlab.measures.survival_counting import count_cells, resolve_events
 from collectlab.measures.survival_curves import whole_days
 
-__all__ = ["CureRates", "cure_rate", "definitions_compared", "midway", "redefault"]
+__all__ = [
+    "CureRates",
+    "MixtureCure",
+    "between_snapshots",
+    "cure_rate",
+    "definitions_compared",
+    "midway",
+    "mixture_cure",
+    "redefault",
+]
 
 #: Column that says that ends were moved by :func:`midway`.
 MIDWAY = "dated_midway"
@@ -174,7 +185,7 @@ def _dating_notes(cells: Cells, event: tuple, horizons: list[int], moved: bool) 
         return []
     note = (
         f"An end is dated by the snapshot that first shows it, here on average {wait:,.0f} days after the last "
-        "one before: true shares by a given day are higher (midway() dates ends in the middle)."
+        "one before: true shares by a given day are higher (between_snapshots() allows for that)."
     )
     if min(horizons) <= wait * 1.1:
         note += (
