@@ -8,9 +8,11 @@ PySpark, a DuckDB relation) is computed where it lives.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import duckdb
 import narwhals as nw
 import pandas as pd
 
-from collectlab.core.errors import BookError, FrameError, first_few, nearest
+from collectlab.core.errors import BookError, CollectlabError, FrameError, first_few, nearest
 
 _local = threading.local()
 
@@ -66,6 +68,9 @@ def scan(frame: Any, columns: Collection[str] | None = None) -> nw.LazyFrame:
             "relation, or the path of a Parquet or CSV file."
         ) from error
     if isinstance(wrapped, nw.LazyFrame):
+        if not isinstance(frame, nw.LazyFrame):
+            with reading(wrapped):
+                wrapped.head(0).collect_schema()  # a file that is gone is found here, not inside a measure
         return wrapped
     if wrapped.implementation.is_pandas():
         named = [c for c in wrapped.columns if not isinstance(c, str)]
@@ -112,7 +117,65 @@ def _read_file(path: Path) -> duckdb.DuckDBPyRelation:
 
 def collect(frame: nw.LazyFrame) -> pd.DataFrame:
     """Compute a lazy frame, wherever it lives, into pandas (for small, counted tables)."""
-    return frame.collect(backend="pyarrow").to_pandas()
+    return fetch(frame).to_pandas()
+
+
+def fetch(frame: nw.LazyFrame) -> nw.DataFrame:
+    """Compute a lazy frame, wherever it lives, into PyArrow."""
+    with reading(frame):
+        return frame.collect(backend="pyarrow")
+
+
+@contextmanager
+def reading(frame: nw.LazyFrame) -> Iterator[None]:
+    """Raise what fails in the engine as a :class:`FrameError`: a file gone since, a step of the user's own.
+
+    What only a wrong query of ours can raise stays a bug.
+    """
+    try:
+        yield
+    except (CollectlabError, NotImplementedError, MemoryError, *_OURS):
+        raise
+    except Exception as error:
+        kind = frame.implementation
+        if type(error).__name__ in (
+            "AnalysisException",
+            "ParseException",
+            "SchemaError",
+            "ColumnNotFoundError",
+        ):
+            raise
+        name = {"duckdb": "DuckDB", "polars": "Polars", "pyspark": "Spark"}.get(kind.value, kind.value)
+        raise FrameError(
+            f"{name} could not compute the frame: {_reason(error)} Look at what it is made from: a file may have "
+            "been moved or cut short since, or a step of it fails."
+        ) from error
+
+
+#: Raised by DuckDB and Narwhals where a query is wrong, not the data.
+_OURS = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.InternalException,
+    duckdb.ParserException,
+    nw.exceptions.ColumnNotFoundError,
+    nw.exceptions.InvalidOperationError,
+)
+
+
+def _reason(error: Exception) -> str:
+    """The one line of an engine's complaint that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ", line)]
+    coded = [found[0] for line in lines if (found := re.search(r"\[[A-Z_.]+\] .*", line))]
+    if type(error).__name__ == "PythonException" and named:  # of a worker's traceback, the last line
+        text = named[-1]
+    else:
+        text = (coded or lines or [""])[0]
+    if type(error).__module__ == "builtins":  # KeyError says no more than the key
+        text = f"{type(error).__name__}: {text}"
+    text = re.sub(r"\s*SQLSTATE: \w+", "", text).strip() or type(error).__name__
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def streams(frame: nw.LazyFrame) -> bool:
@@ -134,14 +197,18 @@ def materialise(frame: nw.LazyFrame) -> nw.LazyFrame:
         con = connection()
         _local.kept = getattr(_local, "kept", 0) + 1
         name = f"_collectlab_kept_{_local.kept}"
-        frame.to_native().create(name)
+        with reading(frame):
+            frame.to_native().create(name)
         return nw.from_native(con.table(name))
-    return scan(frame.collect().to_native())
+    with reading(frame):
+        if frame.implementation.is_pyspark():
+            return nw.from_native(frame.to_native().localCheckpoint())
+        return frame.collect().lazy()
 
 
 def computed(frame: nw.LazyFrame) -> nw.LazyFrame:
     """The frame computed once, for as long as it is used, where the embedded engine would do it each time."""
-    return scan(frame.collect(backend="pyarrow")) if frame.implementation.is_duckdb() else frame
+    return scan(fetch(frame)) if frame.implementation.is_duckdb() else frame
 
 
 def same_engine(first: nw.LazyFrame, *others: nw.LazyFrame) -> list[nw.LazyFrame]:
@@ -149,7 +216,7 @@ def same_engine(first: nw.LazyFrame, *others: nw.LazyFrame) -> list[nw.LazyFrame
     frames = [first, *others]
     if len({f.implementation for f in frames}) == 1:
         return frames
-    return [f if f.implementation.is_duckdb() else scan(f.collect(backend="pyarrow")) for f in frames]
+    return [f if f.implementation.is_duckdb() else scan(fetch(f)) for f in frames]
 
 
 def require(frame: nw.LazyFrame, *columns: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import narwhals as nw
 import numpy as np
 
-from collectlab.core.engine import quote, require
+from collectlab.core.engine import quote, reading, require
 from collectlab.core.errors import FrameError
 
 GROUPS = 50
@@ -109,7 +109,8 @@ def with_replicates(
     import polars as pl
 
     native = frame.to_native()
-    ids = native.select(pl.col(column)).unique().collect().get_column(column)
+    with reading(frame):
+        ids = native.select(pl.col(column)).unique().collect().get_column(column)
     of_id = pl.Series(name, [replicate_of(key, groups) for key in ids], dtype=pl.Int32)
     lookup = pl.DataFrame([ids, of_id]).lazy()
     return nw.from_native(native.join(lookup, on=column, how="left", nulls_equal=True))
