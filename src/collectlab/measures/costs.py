@@ -13,7 +13,7 @@ import numpy as np
 from collectlab.core import engine
 from collectlab.core.columns import as_list, day_number, flag, own_names, row_count, whole_sum
 from collectlab.core.engine import same_engine
-from collectlab.core.errors import FrameError, NotAvailable
+from collectlab.core.errors import FrameError
 from collectlab.core.jackknife import GROUPS, jackknife, sums_at, with_replicates
 from collectlab.core.plots import PALETTE, legend, level_axis, new_axes, reach, titled, unit_axis
 from collectlab.measures.costs_touch import contact_made, last_touch, with_cost, with_strategy
@@ -25,12 +25,14 @@ from collectlab.measures.flows import (
     as_money,
     count_flows,
     lay_on_days,
+    refuse_many,
     spells_with_windows,
 )
 from collectlab.measures.groups import by_keys, distinct_groups, group_codes, group_labels
 from collectlab.measures.ratios import Given, Measures, measured
+from collectlab.measures.recovery_net import cost_curve, net_curve
 
-__all__ = ["CostBenefit", "cost_benefit", "with_strategy"]
+__all__ = ["CostBenefit", "cost_benefit", "cost_curve", "net_curve", "with_strategy"]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,8 +166,6 @@ def cost_benefit(
     payments = own_names(payments, columns, PAYMENT)
     spent = own_names(actions, columns, ACTION)
     engine.require(spent, "account_id", "at")
-    if not engine.collect(spent.select(n=nw.len()))["n"].iloc[0]:
-        raise NotAvailable("there are no actions, so no cost.")
     spent, notes = with_cost(spent, unit_costs)
     if names and not set(names) <= set(engine.scan(episodes).collect_schema().names()):
         have = spent.collect_schema().names()
@@ -244,17 +244,22 @@ def _by_contact(
         __cost=nw.col("__cost"),
         __reached=flag(contact_made(spent.collect_schema().names())),
     )
+    per_account = deeds.group_by("__account", *inner).agg(
+        __cost=whole_sum("__cost"),
+        __actions=row_count(),
+        __contacts=whole_sum("__reached"),
+    )
     owners = spells.select("__account", "__rep").unique(subset=["__account"], keep="any")
     # an account with actions but no episode stands for itself
-    own = with_replicates(deeds.with_columns(__id=nw.col("__account").cast(nw.String)), "__id", name="__own")
+    own = with_replicates(
+        per_account.with_columns(__id=nw.col("__account").cast(nw.String)), "__id", name="__own"
+    )
     own, owners = same_engine(own, owners)
-    deeds = own.join(owners, on="__account", how="left").with_columns(__rep=nw.coalesce("__rep", "__own"))
     spent_cells = engine.collect(
-        deeds.group_by(*inner, "__rep").agg(
-            __cost=whole_sum("__cost"),
-            __actions=row_count(),
-            __contacts=whole_sum("__reached"),
-        )
+        own.join(owners, on="__account", how="left")
+        .with_columns(__rep=nw.coalesce("__rep", "__own"))
+        .group_by(*inner, "__rep")
+        .agg(*(whole_sum(c).alias(c) for c in ("__cost", "__actions", "__contacts")))
     )
     paid = lay_on_days(spells, money, by=[], capped=True).select(
         "__account", "__rep", __on=nw.col("__start") + nw.col("__day"), __counted=nw.col("__counted")
@@ -264,6 +269,7 @@ def _by_contact(
         .group_by(*inner, "__rep", "__credited")
         .agg(__counted=whole_sum("__counted"))
     )
+    refuse_many(spent_cells[inner].drop_duplicates(), by)
     groups = distinct_groups(spent_cells, inner)
     credited = paid_cells[paid_cells["__credited"] == 1]
     sums = []

@@ -11,7 +11,7 @@ import narwhals as nw
 from collectlab.core import engine
 from collectlab.core.columns import day_number, flag, row_count, whole_money, whole_sum
 from collectlab.core.engine import same_engine
-from collectlab.core.errors import FrameError, first_few
+from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.measures.flows import UNIT
 
 _NOT_REACHED = ("no_answer", "wrong_number")
@@ -38,8 +38,11 @@ def last_touch(
         text = nw.col("__account").cast(nw.String)
         contacts, paid = contacts.with_columns(__account=text), paid.with_columns(__account=text)
     order = ["__at", *groups]
+    # both stand in several places below, and the engine would compute them anew in each
+    paid = engine.computed(paid)
+    contacts = contacts.join(paid.select("__account").unique(), on="__account", how="semi")
     last = contacts.unique(subset=["__account", "__on"], keep="last", order_by=order)
-    last = last.select("__account", "__on", *groups)
+    last = engine.computed(last.select("__account", "__on", *groups))
     marks = nw.concat(
         [
             last.select("__account", "__on", __touch=nw.col("__on"), __kind=nw.lit(0)),
@@ -91,8 +94,16 @@ def with_cost(
         costed.group_by("__channel").agg(
             n=row_count(),
             missing=whole_sum(flag(nw.col("__cost").is_null())),
+            below=whole_sum(flag(nw.col("__cost") < 0)),
         )
     ).sort_values("__channel")
+    if per.empty:
+        raise NotAvailable("there are no actions, so no cost.")
+    if per["below"].any():
+        listed = [
+            f"{c} ({n:,} actions)" for c, n in zip(per["__channel"].fillna("no channel"), per["below"]) if n
+        ]
+        raise FrameError(f"the cost is below 0 for {first_few(listed)}. Allowed: money ≥ 0.")
     without = per[per["missing"] == per["n"]]
     if len(without):
         listed = [

@@ -17,11 +17,11 @@ import pandas as pd
 
 from collectlab.book.episodes import OUTCOMES
 from collectlab.core import engine
-from collectlab.core.columns import as_list, day_number, day_of, row_count, whole_money, whole_sum
+from collectlab.core.columns import as_list, day_number, day_of, flag, row_count, whole_money, whole_sum
 from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.jackknife import GROUPS, jackknife, sums_at, with_replicates
-from collectlab.measures.groups import distinct_groups, group_codes
+from collectlab.measures.groups import MISSING, distinct_groups, group_codes, natural
 
 #: Columns of the frames, as the measures call them; ``names`` says what a frame calls them instead.
 EPISODE = ("account_id", "customer_id", "started_on", "entry_day", "exit_day", "observed_day", "outcome")
@@ -30,6 +30,10 @@ ACTION = ("account_id", "at", "channel", "connected", "cost")
 
 #: Outcomes after which no more is recovered from the episode; after a charge-off the work goes on.
 FINAL = ("cured", "settled", "sold")
+#: More groups than this are a column that tells accounts or days apart.
+MAX_GROUPS = 1_000
+#: More kinds of payment than this are no split.
+MAX_PARTS = 40
 #: Money is counted in whole 1/UNIT of the currency: fine enough for the cost of one message.
 UNIT = 10_000
 
@@ -52,6 +56,8 @@ class Flows:
     active: np.ndarray
     accounting: pd.Series
     notes: tuple[str, ...]
+    #: Kinds of payment, where they are told apart: their flows stand under (name, part).
+    parts: tuple[str, ...] = ()
 
     def estimate(
         self,
@@ -133,9 +139,10 @@ def count_flows(
     )
     notes = _check_cells(cells, amount)
     used = cells[cells["__owes"].astype(bool) & cells["__lasts"].astype(bool)]
-    groups = distinct_groups(used, by)
     if used.empty:
         raise NotAvailable("no episode with an amount owed is under observation for a day or more.")
+    refuse_many(used[by].drop_duplicates(), by)
+    groups = distinct_groups(used, by)
     weigh = "__owed" if weight == "amount" else "__n"
 
     def lay(cells: pd.DataFrame, day: str, values: pd.Series) -> np.ndarray:
@@ -143,15 +150,25 @@ def count_flows(
         return sums_at(where, values, (GROUPS, len(groups), horizon + 2))[..., : horizon + 1]
 
     began, ended = lay(used, "__from", used["__n"]), lay(used, "__to", used["__n"])
-    flow, accounting = {}, {}
-    parts = ["__counted", "__over", "__early"]
+    flow, accounting, kinds = {}, {}, ()
+    sorts = ["__counted", "__over", "__early"]
     for name, frame in zip(money, frames):
         counted = _match(spells, frame, by=by, horizon=horizon, capped=name in cap)
+        if "__part" in counted.columns:
+            kinds = tuple(sorted(counted["__part"].unique(), key=natural))
+            if len(kinds) > MAX_PARTS:
+                raise FrameError(
+                    f"the {name} are of {len(kinds):,} kinds ({first_few(kinds)}). Allowed: up to {MAX_PARTS}."
+                )
+            for part in kinds:
+                own = counted[counted["__part"] == part]
+                flow[name, part] = lay(own, "__day", own["__counted"])
         flow[name] = lay(counted, "__day", counted["__counted"])
-        total = int(engine.collect(frame.select(total=whole_sum("__amount")))["total"].iloc[0] or 0)
+        total, told = _whole_of(frame, name)
+        notes = (*notes, *told)
         within = counted["__day"] <= horizon
-        sums = counted.loc[within, parts].sum()
-        later = counted.loc[~within, parts].sum().sum()
+        sums = counted.loc[within, sorts].sum()
+        later = counted.loc[~within, sorts].sum().sum()
         found = {
             "all": total,
             "counted": sums["__counted"],
@@ -175,7 +192,38 @@ def count_flows(
         active=at_risk(began.sum(axis=0), ended.sum(axis=0)),
         accounting=pd.Series(accounting) / UNIT,
         notes=notes,
+        parts=kinds,
     )
+
+
+def refuse_many(groups: pd.DataFrame, by: Sequence[str]) -> None:
+    """Refuse a grouping by what tells episodes or accounts apart, before anything is laid out for it."""
+    if by and len(groups) > MAX_GROUPS:
+        examples = first_few([", ".join(map(str, row)) for row in groups.head(3).itertuples(index=False)])
+        raise FrameError(
+            f"by={first_few(by)} makes {len(groups):,} groups ({examples}, …). Allowed: up to {MAX_GROUPS:,}; "
+            "a column that tells episodes or accounts apart is no grouping."
+        )
+
+
+def _whole_of(frame: nw.LazyFrame, name: str) -> tuple[int, list[str]]:
+    """All the money in 1/UNIT, and what is odd about the amounts."""
+    amount = nw.col("__amount")
+    found = engine.collect(
+        frame.select(
+            total=whole_sum(amount),
+            missing=whole_sum(flag(amount.is_null())),
+            below=whole_sum(flag(amount < 0)),
+            taken=whole_sum(nw.when(amount < 0).then(amount).otherwise(nw.lit(0))),
+        )
+    )
+    total, missing, below, taken = (int(v) if pd.notna(v) else 0 for v in found.iloc[0])
+    notes = []
+    if missing:
+        notes.append(f"{missing:,} {name} without an amount add nothing.")
+    if below:
+        notes.append(f"{below:,} {name} below 0 ({taken / UNIT:,.2f} in all) are reversals and taken off.")
+    return total, notes
 
 
 def spells_with_windows(
@@ -242,11 +290,12 @@ def _last_day(spells: nw.LazyFrame) -> int:
 def _match(
     spells: nw.LazyFrame, money: nw.LazyFrame, *, by: Sequence[str], horizon: int, capped: bool
 ) -> pd.DataFrame:
-    """Cells of :func:`lay_on_days` by group × replicate × day since day 0 (``horizon + 1`` = later)."""
+    """Cells of :func:`lay_on_days` by group × replicate × day since day 0 (``horizon + 1`` = later) and part."""
     daily = lay_on_days(spells, money, by=by, capped=capped)
+    part = [c for c in daily.collect_schema().names() if c == "__part"]
     return engine.collect(
         daily.with_columns(__day=nw.min_horizontal(nw.col("__day"), nw.lit(horizon + 1)))
-        .group_by(*by, "__rep", "__day")
+        .group_by(*by, "__rep", "__day", *part)
         .agg(*(whole_sum(c).alias(c) for c in ("__counted", "__over", "__early")))
     )
 
@@ -254,28 +303,31 @@ def _match(
 def lay_on_days(
     spells: nw.LazyFrame, money: nw.LazyFrame, *, by: Sequence[str], capped: bool
 ) -> nw.LazyFrame:
-    """One row per episode × day with money, lazily, in 1/UNIT.
+    """One row per episode × day with money (× part, if ``money`` has ``__part``), lazily, in 1/UNIT.
 
-    ``__counted`` is money within the window (up to the amount owed if ``capped``), ``__over`` what exceeds
-    it, ``__early`` what was paid up to the day a left-truncated episode was first seen.
+    ``__counted`` is money within the window (up to the amount owed if ``capped``; of several parts on the day
+    that reaches it, the first by name count first), ``__over`` what exceeds it, ``__early`` what was paid up to
+    the day a left-truncated episode was first seen. Without ``capped`` there is a row for each movement of money.
     """
     unit = [*_unit(spells), "__start"]
-    inside = (
+    part = [c for c in money.collect_schema().names() if c == "__part"]
+    daily = (
         spells.filter(nw.col("__owes") & nw.col("__lasts"))
         .join(money, on="__account", how="inner")
         .with_columns(__day=nw.col("__on") - nw.col("__start"))
         .filter((nw.col("__day") >= 0) & (nw.col("__day") <= nw.col("__end")))
     )
-    daily = inside.group_by(*unit, *by, "__rep", "__entry", "__cap", "__day").agg(
-        __amount=whole_sum("__amount")
-    )
+    if capped:
+        daily = daily.group_by(*unit, *by, "__rep", "__entry", "__cap", "__day", *part).agg(
+            __amount=whole_sum("__amount")
+        )
     early = (nw.col("__day") <= nw.col("__entry")) & (nw.col("__entry") > 0)
     daily = daily.with_columns(
         __early=nw.when(early).then(nw.col("__amount")).otherwise(nw.lit(0)).cast(nw.Int64),
         __money=nw.when(early).then(nw.lit(0)).otherwise(nw.col("__amount")).cast(nw.Int64),
     )
     if capped:
-        so_far = nw.col("__money").cum_sum().over(*unit, order_by="__day").cast(nw.Int64)
+        so_far = nw.col("__money").cum_sum().over(*unit, order_by=["__day", *part]).cast(nw.Int64)
         daily = daily.with_columns(__sum=so_far).with_columns(
             __counted=nw.min_horizontal(nw.col("__sum"), nw.col("__cap"))
             - nw.min_horizontal(nw.col("__sum") - nw.col("__money"), nw.col("__cap"))
@@ -285,12 +337,14 @@ def lay_on_days(
     return daily.with_columns(__over=nw.col("__money") - nw.col("__counted"))
 
 
-def as_money(frame: Any, on: str, amount: nw.Expr | str) -> nw.LazyFrame:
-    """A table of payments or costs as account, day number and amount in 1/UNIT."""
+def as_money(frame: Any, on: str, amount: nw.Expr | str, part: str | None = None) -> nw.LazyFrame:
+    """A table of payments or costs as account, day number and amount in 1/UNIT, and the kind of payment."""
     lazy = engine.scan(frame)
-    engine.require(lazy, "account_id", on, *([amount] if isinstance(amount, str) else []))
+    columns = [c for c in (amount, part) if isinstance(c, str)]
+    engine.require(lazy, "account_id", on, *columns)
     value = whole_money(amount, UNIT) if isinstance(amount, str) else amount
-    return lazy.select(__account=nw.col("account_id"), __on=day_number(on), __amount=value)
+    kind = {} if part is None else {"__part": nw.col(part).cast(nw.String).fill_null(MISSING)}
+    return lazy.select(__account=nw.col("account_id"), __on=day_number(on), __amount=value, **kind)
 
 
 def _check_cells(cells: pd.DataFrame, amount: str) -> tuple[str, ...]:
