@@ -18,6 +18,7 @@ from collectlab.core.engine import require, scan
 from collectlab.measures import survival_math as math
 from collectlab.measures.cure_after import definitions_compared, redefault
 from collectlab.measures.cure_between import between_snapshots
+from collectlab.measures.cure_calibration import Calibration, calibration
 from collectlab.measures.cure_mixture import MixtureCure, mixture_cure
 from collectlab.measures.cure_rates import CureRates, listed, rates_within, whole_horizons
 from collectlab.measures.survival_cells import Cells, spoken
@@ -25,9 +26,11 @@ from collectlab.measures.survival_counting import count_cells, resolve_events
 from collectlab.measures.survival_curves import whole_days
 
 __all__ = [
+    "Calibration",
     "CureRates",
     "MixtureCure",
     "between_snapshots",
+    "calibration",
     "cure_rate",
     "definitions_compared",
     "midway",

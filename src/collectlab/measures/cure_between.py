@@ -144,8 +144,9 @@ def between_snapshots(
     ]
     if late:
         notes.append(
-            "All were first seen on the same day after day 0, so what happens earlier rests on the assumption of an "
-            f"even course within a month: {first_few(late)}."
+            "Most were first seen on the same day after day 0, as where days past due are only known by bucket: "
+            "what happens between two snapshots then rests on the assumption of an even course, and spells that "
+            f"were never seen cannot be allowed for: {first_few(late)}."
         )
     if missing:
         notes.append(f"Missing where the data do not reach: {first_few(missing)}.")
@@ -248,8 +249,9 @@ def _estimate(
         why = f"followed up to day {spells.last:,}"
     if (h > limit).any():
         missing.append(f"{name} ({why})")
-    if len(np.unique(spells.first)) == 1 and earliest > 0 and spells.piece[-1] < last - 1:
-        late.append(f"{name} on day {earliest:,}")
+    same = np.bincount(spells.first, n)
+    if same.max() > n.sum() / 2 and spells.piece[-1] < last - 1:
+        late.append(f"{name} on day {int(same.argmax()):,}")
     days = np.minimum(h, last)
     estimate = _incidence(hazard)[0, 0, days]
     left_out = _incidence(_em(spells, spells.n[1:], hazard))[:, 0, days]
