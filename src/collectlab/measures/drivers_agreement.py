@@ -27,7 +27,7 @@ class Agreement(Result):
     def plot(self, ax: Axes | None = None) -> Axes:
         """The one ratio over the other with both intervals; they agree where the point lies on the diagonal."""
         table = self.table
-        ax = new_axes(ax, figsize=(5.4, 5.0))
+        ax = new_axes(ax, figsize=(8.2, 4.8))
         ends = table[["conf_low", "conf_high", "other_low", "other_high"]].to_numpy(float)
         low, high = np.nanmin([*ends.ravel(), 0.9]) / 1.08, np.nanmax([*ends.ravel(), 1.1]) * 1.08
         ax.plot([low, high], [low, high], color="#999999", linewidth=1, zorder=1)

@@ -130,7 +130,7 @@ def fit_cause(patterns: Patterns, design: Design, X: np.ndarray, k: int, varying
         d, n = d * staying, n * staying
     events, days = d.sum(axis=0), n.sum(axis=0)
     active = (events > 0) & (events < days)
-    kept = _independent(X, n, design.stage_of)
+    kept = _independent(X, n * active, design.stage_of)
     Z = X[:, :, kept]
     alpha = np.full(len(days), -np.inf)
     alpha[(events > 0) & ~active] = np.inf
@@ -178,13 +178,13 @@ def _independent(X: np.ndarray, n: np.ndarray, stage_of: np.ndarray) -> np.ndarr
             centred = X[s] - np.average(X[s], axis=0, weights=w)
             gram += (centred * w[:, None]).T @ centred
     kept = np.zeros(q, dtype=bool)
-    scale = n.sum() * np.maximum((X**2).max(axis=(0, 1), initial=0.0), 1e-300)
+    scale = max(n.sum(), 1.0) * np.maximum((X**2).max(axis=(0, 1), initial=0.0), 1e-300)
     for j in range(q):
         use = np.flatnonzero(kept)
         rest = gram[j, j]
         if len(use):
             rest -= gram[j, use] @ np.linalg.solve(gram[np.ix_(use, use)], gram[use, j])
-        kept[j] = rest > 1e-9 * max(gram[j, j], 1e-3 * scale[j] / n.sum())
+        kept[j] = rest > 1e-9 * max(gram[j, j], 1e-3 * scale[j] / max(n.sum(), 1.0))
     return kept
 
 
@@ -338,9 +338,10 @@ def cluster_scores(
 
 def _by_group(r: np.ndarray, p: np.ndarray, amount: np.ndarray, z: np.ndarray, groups: int) -> np.ndarray:
     """(R, q) Σ amount · z over the cells of each replicate group."""
-    return np.stack([np.bincount(r, amount * z[p, q], groups) for q in range(z.shape[1])], axis=1).reshape(
-        groups, z.shape[1]
-    )
+    out = np.zeros((groups, z.shape[1]))
+    for q in range(z.shape[1]):
+        out[:, q] = np.bincount(r, amount * z[p, q], groups)
+    return out
 
 
 __all__ = [

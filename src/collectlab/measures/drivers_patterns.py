@@ -123,7 +123,9 @@ def count_patterns(
         entries = exits.groupby(columns, as_index=False, dropna=False)["n"].sum().assign(interval=0, offset=0)
     else:
         entries = _count(frame, key, raw, mark, entry, edges, nw.lit(0, nw.Int64))
-    return _assemble(found, exits, entries, edges, [spoken(c) for c in classes], raw, tuple(notes))
+    return _assemble(
+        found, exits, entries, edges, [c[0] if len(c) == 1 else spoken(c) for c in classes], raw, tuple(notes)
+    )
 
 
 def _span(cells: Cells) -> tuple[int, int, int]:

@@ -85,7 +85,7 @@ class PredictedCurves(Result):
         ax.set_xlim(left=max(0, table["day"].min() - 1))
         percent_axis(ax)
         legend(ax)
-        return titled(ax, self.title)
+        return titled(ax, f"Predicted share {word}")
 
 
 def days_to(model: Model, horizon: Any) -> np.ndarray:

@@ -41,7 +41,7 @@ class HazardRatios(Result):
             _labels(table),
             unit="ratio",
             title=self.title,
-            xlabel="Hazard ratio (log scale): above 1 is sooner, other characteristics held",
+            xlabel="Hazard ratio, log scale (above 1: sooner)",
             colours=colours,
             ax=ax,
         )
@@ -149,6 +149,7 @@ class HazardRatios(Result):
             clustered where the regression is).
         """
         rows, model, seen = [], self.model, set()
+        told = set(zip(self.table["term"], self.table["level"]))
         shares = {(): predict.standardised(model, 0, horizon)}
 
         def share(i: int, code: int | None):
@@ -158,10 +159,10 @@ class HazardRatios(Result):
 
         z = model.quantile(self.conf_level)
         for i, k, _ in model.design.columns:
-            if (i, k) in seen:
+            c = model.patterns.covariates[i]
+            if (i, k) in seen or (c.name, c.contrasts[k]) not in told:
                 continue
             seen.add((i, k))
-            c = model.patterns.covariates[i]
             if c.labels is None:
                 level, reference, (low, base), n = c.word, "", shares[()], int(c.episodes.sum())
                 high, slope = share(i, None)
