@@ -25,8 +25,17 @@ from pydantic import ValidationError
 
 from collectlab.book.schema import TABLES
 from collectlab.book.schema_about import About
-from collectlab.core.engine import connection, quote, quote_text
-from collectlab.core.errors import BookError, first_few, nearest
+from collectlab.core.engine import (
+    SPARK,
+    connection,
+    embedded,
+    fetch,
+    quote,
+    quote_text,
+    spark_session,
+    spark_table,
+)
+from collectlab.core.errors import BookError, FrameError, first_few, nearest
 
 _ENDINGS = (".parquet", ".csv", ".csv.gz")
 _DATABASES = (".duckdb", ".db", ".ddb")
@@ -115,6 +124,12 @@ def _readers(source: Any, about: About, faults: list[str]) -> Iterator[tuple[str
         for name in TABLES:
             if source.get(name) is not None:
                 yield name, lambda name=name: _read_frame(name, source[name])
+        return
+    if isinstance(source, str) and source.startswith(SPARK):
+        schema, catalog = source.removeprefix(SPARK), spark_session().catalog
+        for name in TABLES:
+            if catalog.tableExists(f"{schema}.{name}"):
+                yield name, lambda name=name: _read_frame(name, spark_table(f"{schema}.{name}"))
         return
     path = Path(source)
     if path.is_dir():
@@ -245,10 +260,13 @@ def _read_frame(name: str, frame: Any) -> Raw:
             f"{name}: a {type(frame).__name__} is no frame. Allowed: pandas, Polars, PyArrow, a DuckDB relation."
         ) from error
     if isinstance(wrapped, nw.LazyFrame):
-        if wrapped.implementation.is_duckdb():
+        if embedded(wrapped):
             wrapped.to_native().create(table)
             return _in_memory(name, name, table)
-        wrapped = wrapped.collect(backend="pyarrow")
+        try:
+            wrapped = fetch(wrapped)
+        except FrameError as error:
+            raise BookError(f"{name}: {error}") from error
     if not wrapped.columns:
         raise BookError(f"{name}: the frame has no columns.")
     arrow = (

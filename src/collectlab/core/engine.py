@@ -20,9 +20,11 @@ import duckdb
 import narwhals as nw
 import pandas as pd
 
-from collectlab.core.errors import BookError, CollectlabError, FrameError, first_few, nearest
+from collectlab.core.errors import BookError, CollectlabError, FrameError, NotAvailable, first_few, nearest
 
 _local = threading.local()
+#: What stands before the name of a table, or of a schema of tables, that Spark knows.
+SPARK = "spark:"
 
 
 def connection() -> duckdb.DuckDBPyConnection:
@@ -53,11 +55,14 @@ def quote_text(text: str | Path) -> str:
 def scan(frame: Any, columns: Collection[str] | None = None) -> nw.LazyFrame:
     """Anything with columns as a lazy Narwhals frame.
 
-    ``frame`` is a path to a Parquet or CSV file, a pandas / Polars / PyArrow frame, a DuckDB relation, a
-    lazy Polars or PySpark frame, or a Narwhals frame of any of these. Eager frames are scanned into
+    ``frame`` is a path to a Parquet or CSV file, the name of a table in Spark (``spark:risk.snapshots``), a
+    pandas / Polars / PyArrow frame, a DuckDB relation, a lazy Polars or PySpark frame, or a Narwhals frame of
+    any of these. Eager frames are scanned into
     DuckDB, because pandas booleans with gaps go wrong under ``shift``; ``columns`` says which of them are needed,
     so that the others are not converted (if one is not there, all are: for the error that names them).
     """
+    if isinstance(frame, str) and frame.startswith(SPARK):
+        return nw.from_native(spark_table(frame.removeprefix(SPARK)))
     if isinstance(frame, (str, Path)):
         return nw.from_native(_read_file(Path(frame)))
     try:
@@ -113,6 +118,32 @@ def _read_file(path: Path) -> duckdb.DuckDBPyRelation:
     except duckdb.Error as error:
         raise BookError(f"{path.name} cannot be read: {str(error).splitlines()[0]}") from error
     raise BookError(f"{path.name}: not a table. Allowed: .parquet, .csv, .csv.gz.")
+
+
+def spark_session() -> Any:
+    """The Spark session in use, else one as this machine is set up for."""
+    try:
+        from pyspark.errors import PySparkRuntimeError
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise NotAvailable(
+            "Spark is asked for, but PySpark is not installed here. It comes with: pip install 'collectlab[spark]' "
+            "(and needs Java 17 or later)."
+        ) from error
+    try:
+        return SparkSession.getActiveSession() or SparkSession.builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        raise NotAvailable(f"Spark does not start: {_reason(error)} It needs Java 17 or later.") from error
+
+
+def spark_table(name: str) -> Any:
+    """A table that Spark knows by this name, as a lazy PySpark frame."""
+    session = spark_session()
+    if not session.catalog.tableExists(name):
+        raise FrameError(
+            f"Spark has no table {name!r}. Allowed: a table or view it knows, such as risk.snapshots."
+        )
+    return session.table(name)
 
 
 def collect(frame: nw.LazyFrame) -> pd.DataFrame:
@@ -194,6 +225,8 @@ def streams(frame: nw.LazyFrame) -> bool:
 def materialise(frame: nw.LazyFrame) -> nw.LazyFrame:
     """Compute a lazy frame once and keep it in the engine, for the many questions that start from it."""
     if frame.implementation.is_duckdb():
+        if not embedded(frame):
+            return scan(fetch(frame))
         con = connection()
         _local.kept = getattr(_local, "kept", 0) + 1
         name = f"_collectlab_kept_{_local.kept}"
@@ -213,10 +246,26 @@ def computed(frame: nw.LazyFrame) -> nw.LazyFrame:
 
 def same_engine(first: nw.LazyFrame, *others: nw.LazyFrame) -> list[nw.LazyFrame]:
     """Frames that can be joined: where the engines differ, all are moved into the embedded one."""
-    frames = [first, *others]
-    if len({f.implementation for f in frames}) == 1:
-        return frames
-    return [f if f.implementation.is_duckdb() else scan(fetch(f)) for f in frames]
+    if all(_together(first, other) for other in others):
+        return [first, *others]
+    return [f if embedded(f) else scan(fetch(f)) for f in (first, *others)]
+
+
+def embedded(frame: nw.LazyFrame) -> bool:
+    """Whether a frame lives in this thread's embedded engine (a relation of another connection does not)."""
+    return _together(frame, nw.from_native(connection().sql("SELECT 1")))
+
+
+def _together(one: nw.LazyFrame, other: nw.LazyFrame) -> bool:
+    if not (one.implementation.is_duckdb() and other.implementation.is_duckdb()):
+        return one.implementation == other.implementation
+    try:
+        one.to_native().cross(other.to_native())
+    except duckdb.InvalidInputException as error:
+        return "different connections" not in str(error)
+    except duckdb.Error:  # of the same connection, and only the names of the two are alike
+        return True
+    return True
 
 
 def require(frame: nw.LazyFrame, *columns: str) -> None:
