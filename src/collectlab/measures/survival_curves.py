@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.jackknife import INTERVAL
 from collectlab.core.results import Result
 from collectlab.measures.survival_cells import Cells, Track, spoken, stack, whole
-from collectlab.measures.survival_math import crossing
+from collectlab.measures.survival_math import crossing, kaplan_meier, survival_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,6 +152,52 @@ class SurvivalCurves(Curves):
             notes=self.notes,
         )
 
+    def band(
+        self, kind: str = "equal-precision", *, from_day: int | None = None, to_day: int | None = None
+    ) -> SurvivalCurves:
+        r"""The same curves with simultaneous limits: the whole curve lies within them with ``conf_level``.
+
+        The pointwise limits hold for one day named beforehand; to say something of the curve as a whole (where
+        it departs from another one, say), take these. With :math:`\sigma^2(t) = \sum d / (n (n - d))`, z is
+        replaced by c ("equal-precision", wider by the same factor everywhere) or :math:`z \sigma(t)` by
+        :math:`k (1 + n \sigma^2(t)) / \sqrt n` ("hall-wellner", n episodes in all; wider where little is
+        known), on the scale the curves were asked for (``conf_type``). c and k are computed for the days covered.
+
+        Parameters
+        ----------
+        kind : {"equal-precision", "hall-wellner"}
+            Nair's or Hall and Wellner's band.
+        from_day, to_day : int, optional
+            The days to cover; fewer days give a narrower band. Default: from the first event to the last exit,
+            as far as S > 0. Outside them the limits are missing.
+
+        Returns
+        -------
+        SurvivalCurves
+            With ``.at()``, ``.quantiles()`` and ``.plot()`` as before.
+
+        Raises
+        ------
+        FrameError
+            An unknown kind, days in the wrong order, no event in the days, or curves whose errors are robust or
+            clustered: the theory stands on Greenwood's.
+
+        References
+        ----------
+        Hall and Wellner (1980), Biometrika 67; Nair (1984), Technometrics 26; Klein and Moeschberger (2003),
+        section 4.4.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from collectlab.measures.survival import kaplan_meier
+        >>> frame = pd.DataFrame({"exit_day": range(1, 101), "outcome": "cured"})
+        >>> curve = kaplan_meier(frame)
+        >>> curve.band(from_day=10, to_day=90).at(50)[["estimate", "conf_low", "conf_high"]].round(3).values.tolist()
+        [[0.5, 0.341, 0.64]]
+        """
+        return with_bands(self, kind, from_day, to_day)
+
     def plot(self, ax: Axes | None = None, *, max_groups: int = 6, at_risk: bool = True) -> Axes:
         """Draw the curves with their bands, the numbers at risk below, and return the Axes.
 
@@ -222,3 +268,46 @@ def gap_notes(cells: Cells) -> list[str]:
     if broken:
         notes.append(f"Nobody is at risk for a while, so the curve is unreliable: {first_few(broken)}.")
     return notes
+
+
+def with_bands(curves: SurvivalCurves, kind: str, from_day: int | None, to_day: int | None) -> SurvivalCurves:
+    """See :meth:`SurvivalCurves.band`."""
+    from collectlab.measures.survival_bands import check_kind, limits_between
+
+    first, last = (
+        None if d is None else int(whole_days(d, "from_day/to_day")[0]) for d in (from_day, to_day)
+    )
+    check_kind(kind, (first, last))
+    if not curves.greenwood:
+        raise FrameError(
+            "bands stand on Greenwood's errors. Allowed: curves without robust=True and without cluster."
+        )
+    steps, empty = [], []
+    for step in curves.steps:
+        survival, log_error = kaplan_meier(step.track)
+        inside, width, critical = limits_between(
+            step.track,
+            log_error,
+            survival,
+            kind,
+            curves.conf_level,
+            0 if first is None else first,
+            step.track.last_day if last is None else last,
+        )
+        if not inside.any():
+            empty.append(curves.cells.name(step.group) or "everybody")
+        limits = survival_interval(survival, width, critical, curves.conf_type)
+        low, high = (np.where(inside, values, np.nan) for values in limits)
+        values = step.values | {"conf_low": low, "conf_high": high}
+        steps.append(replace(step, values=values, before=(1.0, 0.0, np.nan, np.nan)))
+    if empty:
+        raise FrameError(f"no event between these days in {first_few(empty)}. Allowed: days with an event.")
+    limits = {c: np.concatenate([s.values[c] for s in steps]) for c in ("conf_low", "conf_high")}
+    name = {"equal-precision": "equal-precision", "hall-wellner": "Hall–Wellner"}[kind]
+    covered = "" if first is None and last is None else f", days {first or 0:,} to {last or 'the last'}"
+    return replace(
+        curves,
+        table=curves.table.assign(**limits),
+        steps=tuple(steps),
+        notes=(f"Simultaneous {name} band{covered}: it covers the whole curve, not each day.", *curves.notes),
+    )
