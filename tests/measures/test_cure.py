@@ -9,7 +9,7 @@ import pytest
 
 from collectlab.book.open import open_book
 from collectlab.core.errors import FrameError
-from collectlab.measures.cure import cure_rate, definitions_compared, midway, redefault
+from collectlab.measures.cure import between_snapshots, cure_rate, definitions_compared, midway, redefault
 from collectlab.measures.survival import cumulative_incidence, kaplan_meier
 
 
@@ -273,10 +273,11 @@ def test_sustained_recovers_the_truth_under_staggered_follow_up():
     )
     second["observed_day"] -= 1
     from collectlab.core.engine import scan
-    from collectlab.measures.cure_after import _followed, _sustained
+    from collectlab.measures.cure_after import followed_up
+    from collectlab.measures.cure_definitions import _sustained
 
     frame = pd.concat([first, second])
-    row = _sustained(_followed(scan(frame), None), 90, r, 0.95, None).table.iloc[0]
+    row = _sustained(followed_up(scan(frame), None), 90, r, 0.95, None).table.iloc[0]
     assert row["estimate"] == pytest.approx((cure == 30).mean(), abs=3 * row["std_error"])
     assert row["conf_low"] < 0.5 < row["conf_high"]
 
@@ -287,3 +288,45 @@ def test_charts():
     ax = cure_rate(frame, by="team").plot(max_groups=2)
     assert "2 largest of 3" in ax.get_title("left")
     assert [t.get_text() for t in ax.get_yticklabels()] == ["A", "B"]
+
+
+def test_definitions_are_shown_one_line_each_with_sustained_cure_first():
+    book = monthly([[0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], [0, 10, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0]])
+    rates = definitions_compared(
+        book, horizon=(60, 120), redefault_horizon=(30, 90), definitions=["current_once", "eba_three_months"]
+    )
+    table = rates.table
+    assert table["measure"].str.split().str[0].tolist() == ["sustained", "sustained"] * 1 + [
+        "cured",
+        "cured",
+        "re-defaulted",
+        "re-defaulted",
+    ] + ["sustained", "sustained", "cured", "cured", "re-defaulted", "re-defaulted"]
+    shown = rates.display_table()
+    assert shown["Definition"].tolist() == ["current_once", "eba_three_months"]
+    assert shown.columns[2] == "Sustained within 60 days" and shown.shape == (2, 8)
+    assert "Nobody is cured: eba_three_months within 60 days" in rates.notes[-1]
+    # Three spells under the one, two under the other; one relapse 20 days after its cure, none under EBA.
+    once, eba = (table[table["definition"] == d]["estimate"].tolist() for d in shown["Definition"])
+    assert once == pytest.approx([2 / 3, 2 / 3, 1, 1, 1 / 3, 1 / 3])
+    assert eba[0] == eba[2] == 0
+    assert len(rates.plot().get_legend().get_texts()) == 3
+
+
+def test_cure_by_bucket_given_that_it_was_reached():
+    book = monthly(
+        [
+            [0, 10, 41, 0, 0, 0, 0, 0],  # reaches 30–59, cured 2 months after that
+            [0, 10, 41, 72, 103, 133, 163, 194],  # reaches all
+            [0, 10, 0, 0, 0, 0, 0, 0],  # only 1–29
+        ]
+    )
+    rates = cure_rate(book.bucket_entries(), by="bucket", horizons=(61,))
+    table = rates.table.set_index("bucket")
+    assert table["at_risk"].tolist() == [3, 2, 1, 1]
+    assert table["estimate"].tolist() == pytest.approx([1 / 3, 1 / 2, 0, 0])
+    assert "reaching the bucket" in rates.estimand
+    # Two spells, both first seen on day 11 of their bucket: what came before cannot be told.
+    spread = between_snapshots(book.bucket_entries(), by="bucket", horizons=(61,))
+    assert np.isnan(spread.table.set_index("bucket").loc["30–59", "estimate"])
+    assert "bucket=30–59 (first seen on day 11)" in spread.notes[-1]

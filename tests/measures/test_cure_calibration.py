@@ -93,7 +93,9 @@ def test_beyond_the_follow_up_is_missing_and_said():
     assert found.table.query("horizon == 30")["estimate"].notna().all()
     assert "not every group is followed so far" in found.notes[-1]
     found.plot()
-    late = calibration(bank(200).assign(entry_day=19), predicted="p90", horizon=90, groups=2)
+    late = calibration(
+        bank(200).query("exit_day > 19").assign(entry_day=19), predicted="p90", horizon=90, groups=2
+    )
     assert late.table["estimate"].isna().all()
 
 

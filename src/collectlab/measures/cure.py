@@ -16,9 +16,10 @@ import numpy as np
 from collectlab.core.columns import as_list
 from collectlab.core.engine import require, scan
 from collectlab.measures import survival_math as math
-from collectlab.measures.cure_after import definitions_compared, redefault
+from collectlab.measures.cure_after import redefault
 from collectlab.measures.cure_between import between_snapshots
 from collectlab.measures.cure_calibration import Calibration, calibration
+from collectlab.measures.cure_definitions import DefinitionsCompared, definitions_compared
 from collectlab.measures.cure_mixture import MixtureCure, mixture_cure
 from collectlab.measures.cure_rates import CureRates, listed, rates_within, whole_horizons
 from collectlab.measures.survival_cells import Cells, spoken
@@ -28,6 +29,7 @@ from collectlab.measures.survival_curves import whole_days
 __all__ = [
     "Calibration",
     "CureRates",
+    "DefinitionsCompared",
     "MixtureCure",
     "between_snapshots",
     "calibration",

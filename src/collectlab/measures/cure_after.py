@@ -1,4 +1,4 @@
-"""What becomes of a cure: re-default after it, and the share of episodes cured for good."""
+"""What becomes of a cure: re-default after it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import narwhals as nw
-import numpy as np
-import pandas as pd
 
 from collectlab.book.episodes import OUTCOMES
 from collectlab.book.open import Book
 from collectlab.core.columns import as_list, day_number, free_name
 from collectlab.core.engine import require, scan
-from collectlab.core.errors import FrameError
-from collectlab.core.jackknife import INTERVAL
 from collectlab.measures.cure_rates import CureRates, listed, rates_within, whole_horizons
 from collectlab.measures.survival_counting import NothingToCount, count_cells
 
@@ -80,110 +76,8 @@ def redefault(
     [[90.0, 3.0, 1.0, 0.333], [180.0, 3.0, 1.0, 0.333]]
     """
     horizons = whole_horizons(horizons)
-    lazy = _followed(_episodes(book_or_episodes, definition), book_or_episodes)
-    return _redefault(lazy, horizons, by, conf_level, cluster, isinstance(book_or_episodes, Book))
-
-
-def definitions_compared(
-    book: Any,
-    *,
-    horizon: int = 90,
-    redefault_horizon: int = 180,
-    definitions: Sequence[str] = ("current_once", "current_one_cycle", "eba_three_months"),
-    conf_level: float = 0.95,
-    cluster: str | None = None,
-) -> CureRates:
-    """The same accounts under several definitions of cure: cured, re-defaulted after it, cured for good.
-
-    Three figures for each definition, with h = ``horizon`` and r = ``redefault_horizon``:
-
-    - *cured*: P(cured within h days of day 0), as :func:`cure_rate`;
-    - *re-defaulted*: P(new episode within r days of the cure | cured), as :func:`redefault`, over all cures;
-    - *sustained*: P(cured within h days of day 0, and no new episode within r days of that cure).
-
-    The last is estimated as one event among competing ones on one clock, days since day 0: the verdict
-    "sustained" falls r days after the cure (or when a cured account leaves the book, if earlier); "not
-    sustained" on the day of the re-default, of charge-off, settlement or sale, or on day h if not cured by
-    then; an account last seen before its verdict is censored. Aalen–Johansen on that clock needs only that
-    censoring does not depend on the verdict. The product cured × (1 − re-defaulted) would in addition need
-    the time to re-default not to depend on the time to cure, and censoring after cure depends on the latter.
-
-    Parameters
-    ----------
-    book : Book
-    horizon, redefault_horizon : int
-        h and r, whole days ≥ 1.
-    definitions : sequence of str
-        Names of definitions. A definition with a probation counts the cure from the end of the probation.
-    conf_level, cluster
-        As in :func:`cure_rate`.
-
-    Returns
-    -------
-    CureRates
-        ``table``: definition, measure, at_risk, events, estimate, std_error, conf_low, conf_high. Missing,
-        with a note, where the follow-up is too short.
-
-    References
-    ----------
-    Lin, Sun and Ying (1999), Biometrika 86 (why times after a first event are censored dependently).
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from collectlab.book.open import open_book
-    >>> book = open_book({
-    ...     "accounts": pd.DataFrame({"account_id": ["a", "b"]}),
-    ...     "snapshots": pd.DataFrame({
-    ...         "account_id": ["a"] * 4 + ["b"] * 4,
-    ...         "as_of": ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"] * 2,
-    ...         "days_past_due": [0, 9, 0, 0, 0, 12, 40, 71]})})
-    >>> both = definitions_compared(book, horizon=60, redefault_horizon=30, definitions=["current_once"])
-    >>> both.table["estimate"].tolist()  # cured, re-defaulted, sustained
-    [0.5, 0.0, 0.5]
-    """
-    if not isinstance(book, Book):
-        raise FrameError(f"a {type(book).__name__} is no book. Allowed: what open_book returns.")
-    h, r = whole_horizons([horizon])[0], whole_horizons([redefault_horizon])[0]
-    names = [definitions] if isinstance(definitions, str) else list(dict.fromkeys(definitions))
-    if not names:
-        raise FrameError("definitions is empty. Allowed: one name or several.")
-    tables, notes = [], []
-    for name in names:
-        episodes = _keep(_followed(book.episodes(definition=name), book), cluster)
-        found = {
-            f"cured within {h:,} days": lambda e=episodes: _cured(e, h, conf_level, cluster),
-            f"re-defaulted within {r:,} days of cure": lambda e=episodes: _redefault(
-                e, [r], None, conf_level, cluster, True
-            ),
-            f"sustained: cured within {h:,} days, no re-default in {r:,}": lambda e=episodes: _sustained(
-                e, h, r, conf_level, cluster
-            ),
-        }
-        for measure, compute in found.items():
-            try:
-                rates = compute()
-            except NothingToCount as error:
-                notes.append(f"{name}, {measure}: {error}")
-                row = pd.DataFrame([dict(at_risk=0, events=0) | dict.fromkeys(INTERVAL, np.nan)])
-            else:
-                row = rates.table.drop(columns=["from_day", "horizon"], errors="ignore")
-                notes += [f"{name}, {measure}: {note}" for note in rates.notes if note.startswith("Missing")]
-            row.insert(0, "definition", name)
-            row.insert(1, "measure", measure)
-            tables.append(row)
-    return CureRates(
-        table=pd.concat(tables, ignore_index=True),
-        estimand=(
-            f"Share of episodes cured within {h:,} days of day 0, of cures re-defaulted within {r:,} days, and of "
-            "episodes cured in time and not re-defaulted; other outcomes competing"
-        ),
-        title="Cure, re-default and sustained cure by definition",
-        notes=tuple(notes),
-        conf_level=conf_level,
-        by=("definition",),
-        series="measure",
-    )
+    lazy = followed_up(_episodes(book_or_episodes, definition), book_or_episodes)
+    return redefaulted(lazy, horizons, by, conf_level, cluster, isinstance(book_or_episodes, Book))
 
 
 def _episodes(book_or_episodes: Any, definition: str) -> nw.LazyFrame:
@@ -192,7 +86,7 @@ def _episodes(book_or_episodes: Any, definition: str) -> nw.LazyFrame:
     return scan(book_or_episodes)
 
 
-def _followed(episodes: nw.LazyFrame, book: Any) -> nw.LazyFrame:
+def followed_up(episodes: nw.LazyFrame, book: Any) -> nw.LazyFrame:
     """Episodes with days from their end to the last snapshot, to leaving the book, and to the next episode."""
     require(episodes, "account_id", "episode", "exit_day", "observed_day", "outcome")
     day = {c: nw.col(c).cast(nw.Int64) for c in ("observed_day", "exit_day")}
@@ -215,25 +109,7 @@ def _followed(episodes: nw.LazyFrame, book: Any) -> nw.LazyFrame:
     return out.with_columns(_to_leaving=nw.when(to_leaving >= 0).then(to_leaving)).drop("_since")
 
 
-def _keep(episodes: nw.LazyFrame, cluster: str | None) -> nw.LazyFrame:
-    """The few columns the comparison needs, computed once."""
-    columns = [
-        "account_id",
-        "entry_day",
-        "exit_day",
-        "observed_day",
-        "outcome",
-        "_to_last",
-        "_to_next",
-        "_to_leaving",
-    ]
-    if cluster is not None:
-        require(episodes, cluster)
-        columns.append(cluster)
-    return scan(episodes.select(*dict.fromkeys(columns)).collect("pyarrow"))
-
-
-def _redefault(
+def redefaulted(
     followed: nw.LazyFrame,
     horizons: Sequence[int],
     by: Any,
@@ -285,64 +161,3 @@ def _redefault(
         title=f"Re-defaulted within {listed(horizons)} days of cure",
     )
     return CureRates(**{**rates.__dict__, "table": rates.table.drop(columns="from_day")})
-
-
-def _sustained(followed: nw.LazyFrame, h: int, r: int, conf_level: float, cluster: str | None) -> CureRates:
-    """The verdict on each episode and its day since day 0; see :func:`definitions_compared`."""
-    exit_day, to_next, to_last = (nw.col(c) for c in ("exit_day", "_to_next", "_to_last"))
-    cured = (nw.col("outcome") == "cured") & (exit_day <= h)
-    again = ~to_next.is_null() & (to_next <= r)
-    gone = ~nw.col("_to_leaving").is_null() & to_next.is_null() & (nw.col("_to_leaving") < r)
-    long = ~to_next.is_null() | (to_last >= r)
-    lost = (nw.col("outcome") == "censored") & (exit_day < h)
-    after = (
-        nw.when(again)
-        .then(to_next)
-        .otherwise(
-            nw.when(gone)
-            .then(nw.col("_to_leaving"))
-            .otherwise(nw.when(long).then(nw.lit(r)).otherwise(to_last))
-        )
-    )
-    kept = nw.when(gone | long).then(nw.lit("sustained")).otherwise(nw.lit("censored"))
-    kept = nw.when(again).then(nw.lit("re-defaulted")).otherwise(kept)
-    failed = nw.when(lost).then(nw.lit("censored")).otherwise(nw.lit("not cured"))
-    verdicts = followed.with_columns(
-        nw.when(cured)
-        .then(exit_day + after)
-        .otherwise(nw.min_horizontal(exit_day, nw.lit(h)))
-        .alias("_verdict_day"),
-        nw.when(cured).then(kept).otherwise(failed).alias("_verdict"),
-    ).filter(nw.col("entry_day") < nw.col("_verdict_day"))
-    reach = followed.select(nw.col("observed_day").max()).collect().item()
-    try:
-        cells = count_cells(
-            verdicts, duration="_verdict_day", outcome="_verdict", entry="entry_day", cluster=cluster
-        )
-    except NothingToCount as error:
-        raise NothingToCount(f"no episode was under observation before day {h:,}.") from error
-    return rates_within(
-        cells,
-        ("sustained",),
-        [h + r],
-        0,
-        conf_level,
-        cluster,
-        estimand=f"P(cured within {h:,} days of day 0 and not re-defaulted within {r:,} days of the cure)",
-        title="Sustained cure",
-        followed=int(reach),
-    )
-
-
-def _cured(followed: nw.LazyFrame, h: int, conf_level: float, cluster: str | None) -> CureRates:
-    cells = count_cells(followed, duration="exit_day", outcome="outcome", entry="entry_day", cluster=cluster)
-    return rates_within(
-        cells,
-        ("cured",),
-        [h],
-        0,
-        conf_level,
-        cluster,
-        estimand="P(cured within h days of day 0)",
-        title="Cured",
-    )

@@ -126,9 +126,12 @@ def between_snapshots(
         raise FrameError(faults)
     if (cells["exit"] == cells["first"]).all():
         raise NothingToCount("no episode has any follow-up (first seen on its last day, every one).")
+    ended = cells["outcome"].isin([*counted.event, *counted.others])
+    waits = (cells["exit"] - cells["seen"])[ended].to_numpy()
+    gap = max(_median(waits, cells["n"][ended].to_numpy()), 1) if ended.any() else int(cells["exit"].max())
     parts, missing, late = [], [], []
     for g in range(len(counted.groups)):
-        spells = _spells(counted, g, max(horizons))
+        spells = _spells(counted, g, max(horizons), gap)
         if spells is None:
             missing.append(f"{counted.name(g)} (no follow-up)")
             parts.append(_rows(horizons, np.zeros(len(horizons), int), np.zeros(len(horizons), int)))
@@ -177,7 +180,7 @@ class _Spells:
     reach: int  #: the largest horizon
 
 
-def _spells(counted: Counted, g: int, reach: int) -> _Spells | None:
+def _spells(counted: Counted, g: int, reach: int, gap: int) -> _Spells | None:
     """The cells of one group up to a year of snapshots, or to ``reach`` if that is later, and its pieces."""
     rows = counted.cells[(counted.group == g) & (counted.cells["exit"] > counted.cells["first"]).to_numpy()]
     if rows.empty:
@@ -196,9 +199,6 @@ def _spells(counted: Counted, g: int, reach: int) -> _Spells | None:
     lower = np.where(kind == 2, end, np.minimum(seen, end - 1))
     lower = np.maximum(lower, first)
     last = int(end.max()) if (kind[end == end.max()] == 2).any() else np.inf
-    ended = kind < 2
-    wait = (end - lower)[ended]
-    gap = _median(wait, everyone[ended]) if ended.any() else 1
     # What comes much later says next to nothing on the days asked about, but costs time.
     cut = max(reach, 12 * gap)
     keep, later = first < cut, lower >= cut
