@@ -18,7 +18,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,13 @@ ROW_GROUP = 122_880
 FORMAT = 1
 
 
-def freeze(source: Any, target: str | Path, *, until: dt.date | str | None = None) -> Book:
+def freeze(
+    source: Any,
+    target: str | Path,
+    *,
+    until: dt.date | str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Book:
     """Write the frozen book of ``source`` into the new folder ``target``, whole or not at all.
 
     Parameters
@@ -51,6 +57,8 @@ def freeze(source: Any, target: str | Path, *, until: dt.date | str | None = Non
         A folder that does not exist yet, or is empty.
     until : date, optional
         Freeze only what was known at the end of that day.
+    progress : callable, optional
+        Called with a line of text for each table that has been written.
 
     Returns
     -------
@@ -82,7 +90,7 @@ def freeze(source: Any, target: str | Path, *, until: dt.date | str | None = Non
     if until is not None:
         book = book.until(until)
     with _disk_words(target), _whole_or_not(target) as folder:
-        _write(book, folder)
+        _write(book, folder, progress or (lambda _: None))
     return open_frozen(target, book.about, book.name, verified=True)
 
 
@@ -124,7 +132,7 @@ def open_frozen(folder: Path, about: About, name: str, verified: bool = False) -
     )
 
 
-def _write(book: Book, folder: Path) -> None:
+def _write(book: Book, folder: Path, tell: Callable[[str], None]) -> None:
     tables: dict[str, Any] = {}
     counts = book.reconciliation.set_index("table")
     for name, query in book.queries.items():
@@ -149,6 +157,7 @@ def _write(book: Book, folder: Path) -> None:
             "quarantine": quarantine,
             "equal_kept": int(book.equal_kept.get(name, 0)),
         }
+        tell(f"{name}: {tables[name]['rows']:,} rows frozen")
     given = book.about.model_dump(mode="json", exclude_defaults=True, exclude={"more", "encoding"})
     words = {
         "name": book.name,

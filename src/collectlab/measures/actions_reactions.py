@@ -269,7 +269,7 @@ def complaints(
         touches, lodged = same_engine(touches, lodged)
         touches = touches.join(distinct(lodged.select("__account")), on="__account", how="semi")
         lodged = last_touch(touches.select("__account", "__on", "__at", *keys), lodged, keys, window)
-        lodged = within(lodged, "__on", period)
+        lodged = engine.computed(within(lodged, "__on", period))
         far = engine.collect(lodged.select(n=whole_sum(1 - nw.col("__credited"))))["n"].iloc[0]
         if far:
             notes.append(

@@ -120,7 +120,9 @@ def freeze(
     """Write the frozen book: typed Parquet, checksums, quarantine with reasons, reconciliation."""
     from collectlab.book.freeze import freeze as freeze_book
 
-    freeze_book(book, target, until=_day(until))
+    freeze_book(
+        book, target, until=_day(until), progress=lambda line: print(line, file=sys.stderr, flush=True)
+    )
     _print_checks(target)
 
 

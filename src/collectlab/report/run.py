@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,9 @@ def run(
     plan = config.load(params_file, overrides, month=month, out=out)
     from collectlab.report.month import SHELF, month_bounds
 
-    book, month = _open(plan)
+    with _Progress(progress) as shown:
+        shown.say(f"reading and checking the book {plan.book.name}")
+        book, month = _open(plan)
     target = plan.out / month
     with stoppable(), staged(target) as folder:
         scratch = folder / ".scratch"
@@ -76,7 +78,7 @@ def run(
         with Workers(count, scratch) as workers, _Progress(progress) as shown:
             last_day = month_bounds(month)[1]
             shown.say(f"{month}: freezing the book as it was known on {last_day}")
-            _freeze(book, folder / "book", last_day)
+            _freeze(book, folder / "book", last_day, lambda line: shown.say(f"  {line}"))
             _keep_params(plan, folder, month)
             shown.say(f"{month}: {len(plan.notebooks)} notebooks, {count} at a time")
             shown.chapters([p.stem for p in plan.notebooks])
@@ -141,7 +143,7 @@ def _some_account(part: Any, population: str) -> None:
         )
 
 
-def _freeze(book: Any, target: Path, last_day: Any) -> None:
+def _freeze(book: Any, target: Path, last_day: Any, progress: Callable[[str], None]) -> None:
     """Freeze, such that freezing the frozen book again gives the same bytes: what a replay's hashes rest on."""
     from collectlab.book.freeze import freeze
     from collectlab.core.engine import connection
@@ -149,7 +151,7 @@ def _freeze(book: Any, target: Path, last_day: Any) -> None:
     # DuckDB marks a Parquet column as never null where it happens to know so, which differs by input format.
     connection().execute("SET disabled_optimizers = 'statistics_propagation'")
     try:
-        freeze(book, target, until=last_day)
+        freeze(book, target, until=last_day, progress=progress)
     finally:
         connection().execute("SET disabled_optimizers = ''")
 
