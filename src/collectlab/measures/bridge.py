@@ -165,8 +165,9 @@ def month_on_month(
         raise FrameError(f"segments holds {ids[0]!r}. Allowed: columns that group accounts.")
     sources, notes, found_labels = _path_of(before, after, then, now, restated, matured)
     tallies: dict[str, Tally] = {}
+    kept: dict = {}
     for name, (figure, source, at) in sources.items():
-        tallies[name] = figure.count(source, at, by)
+        tallies[name] = figure.count(source, at, by, kept)
     laid = dict(zip(tallies, union(list(tallies.values()), by_keys(by))))
     steps, jack = steps_of(laid, {n: s[0] for n, s in sources.items()}, bool(by), conf_level)
     change = jack.pop("change")

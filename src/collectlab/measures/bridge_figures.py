@@ -20,6 +20,7 @@ from collectlab.measures.bridge_rows import (
     begun,
     customer,
     keyed,
+    month_end,
     month_of,
     overdue_words,
     paid_in_month,
@@ -30,7 +31,7 @@ from collectlab.measures.costs_touch import with_cost
 from collectlab.measures.cure import midway
 from collectlab.measures.flows import FINAL, UNIT, as_money, count_flows
 from collectlab.measures.groups import by_keys
-from collectlab.measures.snapshots import at_date, check_days, is_book
+from collectlab.measures.snapshots import check_days, is_book
 
 #: Outcomes after which an episode cannot be cured any more.
 _ENDED = (*FINAL, "charged_off")
@@ -65,7 +66,8 @@ class Figure:
     follows: bool = False
     of: str = "accounts"
     rate_unit: str = ""
-    count: Callable[[Any, dt.date | None, Sequence[str]], Tally] = field(repr=False)
+    #: (source, date, segments, episodes computed already) → counts
+    count: Callable[[Any, dt.date | None, Sequence[str], dict], Tally] = field(repr=False)
 
 
 def delinquency_rate(over: int = 30, weight: str | None = None) -> Figure:
@@ -75,9 +77,9 @@ def delinquency_rate(over: int = 30, weight: str | None = None) -> Figure:
     """
     check_days(over)
 
-    def count(source: Any, at: dt.date | None, segments: Sequence[str]) -> Tally:
+    def count(source: Any, at: dt.date | None, segments: Sequence[str], kept: dict) -> Tally:
         who = customer(source, "snapshots")
-        rows, _ = at_date(source, at, by=[*segments, who], money=[weight] if weight else [])
+        rows = month_end(source, at, [*segments, who], [weight] if weight else [])
         rows = rows.filter(nw.col("status") == "open")
         each = nw.max_horizontal(nw.col("money0").fill_null(0), nw.lit(0)) if weight else nw.lit(1)
         late = flag(nw.col("dpd") >= over)
@@ -102,9 +104,9 @@ def cure_rate(horizon: int = 90, definition: str = "current_once", months: int =
     """
     check_days(horizon, "horizon", "days")
 
-    def count(source: Any, at: dt.date | None, segments: Sequence[str]) -> Tally:
+    def count(source: Any, at: dt.date | None, segments: Sequence[str], kept: dict) -> Tally:
         if is_book(source):
-            source = midway(begun(source, at, definition, months))
+            source = midway(begun(source, at, definition, months, segments, kept))
         lazy = engine.scan(source)
         engine.require(lazy, "account_id", "exit_day", "outcome", *segments)
         names = lazy.collect_schema().names()
@@ -155,10 +157,10 @@ def recovery_rate(
     """
     check_days(horizon, "horizon", "days")
 
-    def count(source: Any, at: dt.date | None, segments: Sequence[str]) -> Tally:
+    def count(source: Any, at: dt.date | None, segments: Sequence[str], kept: dict) -> Tally:
         if is_book(source):
             frames = {
-                "episodes": begun(source, at, definition, months),
+                "episodes": begun(source, at, definition, months, [amount, *segments], kept),
                 "payments": source.table("payments"),
             }
             last = source.as_of
@@ -194,7 +196,7 @@ def recovered(over: int = 1) -> Figure:
     """
     check_days(over)
 
-    def count(source: Any, at: dt.date | None, segments: Sequence[str]) -> Tally:
+    def count(source: Any, at: dt.date | None, segments: Sequence[str], kept: dict) -> Tally:
         return tallied(paid_in_month(source, at, segments, over), segments)
 
     return Figure(
@@ -217,7 +219,7 @@ def cost_per_100_recovered(over: int = 1, unit_costs: Mapping[str, float] | None
     """
     check_days(over)
 
-    def count(source: Any, at: dt.date | None, segments: Sequence[str]) -> Tally:
+    def count(source: Any, at: dt.date | None, segments: Sequence[str], kept: dict) -> Tally:
         paid = paid_in_month(source, at, segments, over)
         spent = source.table("actions").filter(month_number("at") == month_of(at))
         spent, notes = with_cost(spent, unit_costs)
@@ -295,7 +297,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 
 def _columns(top: str, base: str | None, cluster: str | None) -> Callable:
-    def count(source: Any, at: dt.date | None, segments: Sequence[str]) -> Tally:
+    def count(source: Any, at: dt.date | None, segments: Sequence[str], kept: dict) -> Tally:
         if is_book(source):
             raise FrameError(
                 f"a book has no columns {top!r}. Give two frames, or one of the figures {first_few(list(FIGURES), 9)}."

@@ -18,9 +18,9 @@ from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.jackknife import GROUPS, sums_at, with_replicates
 from collectlab.measures.bridge_math import Tally, ratio_of_sums
-from collectlab.measures.flows import UNIT
+from collectlab.measures.flows import EPISODE, UNIT
 from collectlab.measures.groups import by_keys, distinct_groups, group_codes
-from collectlab.measures.snapshots import CENTS, at_date, check_days, is_book
+from collectlab.measures.snapshots import CENTS, at_date, by_month, check_days, is_book
 
 #: More segments than this are no explanation.
 MAX_SEGMENTS = 200
@@ -78,14 +78,22 @@ def customer(source: Any, table: str) -> str:
     return "customer_id" if "customer_id" in have else "account_id"
 
 
-def begun(book: Any, at: dt.date | None, definition: str, months: int) -> nw.LazyFrame:
-    """Episodes that began in the calendar months up to ``at``, as the book knows them."""
+def begun(
+    book: Any, at: dt.date | None, definition: str, months: int, columns: Sequence[str], kept: dict
+) -> nw.LazyFrame:
+    """Episodes that began in the calendar months up to ``at``, as the book knows them; found once a book."""
     check_days(months, "months", "months")
     at = at or book.as_of
+    key = (id(book), definition)
+    if key not in kept:
+        spells = book.episodes(definition)
+        names = spells.collect_schema().names()
+        engine.require(spells, *columns)
+        used = dict.fromkeys([*EPISODE, "seen_day", *columns])
+        kept[key] = engine.computed(spells.select([c for c in used if c in names]))
     first = month_of(at) - months + 1
     began = month_number("started_on")
-    spells = book.episodes(definition)
-    return spells.filter((began >= first) & (nw.col("started_on") <= nw.lit(at).cast(nw.Date)))
+    return kept[key].filter((began >= first) & (nw.col("started_on") <= nw.lit(at).cast(nw.Date)))
 
 
 def month_of(at: dt.date) -> int:
@@ -97,6 +105,13 @@ def month_before(at: dt.date) -> dt.date:
     return dt.date(year, month + 1, calendar.monthrange(year, month + 1)[1])
 
 
+def month_end(source: Any, at: dt.date | None, by: Sequence[str], money: Sequence[str]) -> nw.LazyFrame:
+    """Each account's last snapshot of the month of ``at``; only that month's rows are read."""
+    if at is None:
+        return at_date(source, None, by=by, money=money)[0]
+    return by_month(source, start=at.replace(day=1), end=at, by=by, money=money)
+
+
 def paid_in_month(book: Any, at: dt.date | None, segments: Sequence[str], over: int) -> nw.LazyFrame:
     """One row per account past due at the end of the month before: ``__base`` owed, ``__top`` paid, in 1/UNIT."""
     if not is_book(book):
@@ -105,7 +120,7 @@ def paid_in_month(book: Any, at: dt.date | None, segments: Sequence[str], over: 
         raise NotAvailable("the book's snapshots have no amount_past_due, so what was owed is not known.")
     at = at or book.as_of
     who = customer(book, "snapshots")
-    owed, _ = at_date(book, month_before(at), by=[*segments, who], money=["amount_past_due"])
+    owed = month_end(book, month_before(at), [*segments, who], ["amount_past_due"])
     owed = owed.filter((nw.col("status") == "open") & (nw.col("dpd") >= over) & (nw.col("money0") > 0))
     payments = book.table("payments")
     paid = (

@@ -123,9 +123,7 @@ def recovery_by_source(
     for part in flows.parts:
         found = flows.estimate(lambda curve, part=part: curve["payments", part], conf_level, "logit")
         tables.append(curve_rows(flows.groups, flows.active, found, [(name, part)]))
-    table = (
-        pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*flows.by, name, *_TAKEN])
-    )
+    table = pd.concat(tables, ignore_index=True)
     if flows.by:  # the groups together, their sources one after the other
         order = np.arange(len(table)).reshape(len(tables), len(flows.groups), -1).swapaxes(0, 1).ravel()
         table = table.iloc[order].reset_index(drop=True)
