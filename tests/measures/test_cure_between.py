@@ -149,3 +149,12 @@ def test_nothing_to_count():
     stuck = frame.assign(seen_day=1, exit_day=1, outcome="censored")
     with pytest.raises(FrameError, match="no episode has any follow-up"):
         between_snapshots(stuck)
+
+
+def test_days_past_due_known_by_bucket_only_is_said():
+    true = lived(500, 2)
+    gone = np.where(true["outcome"] == "censored", true["exit_day"], (true["seen_day"] - 1) // 30 * 30 + 1)
+    shown = true.assign(seen_day=gone, exit_day=gone + np.where(true["outcome"] == "censored", 0, 30))
+    notes = " ".join(between_snapshots(shown, horizons=(31,)).notes)
+    assert "only known by bucket" in notes and "everybody on day 1" in notes
+    assert "bucket" not in " ".join(between_snapshots(monthly(true, 1), horizons=(31,)).notes)

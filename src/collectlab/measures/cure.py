@@ -1,8 +1,9 @@
 """Cure and what becomes of it: cure within a horizon, re-default after cure, and cure that lasts.
 
 "Cured" means back to current under a named definition of :mod:`collectlab.book.episodes`. It does not mean
-the "cured fraction" of mixture-cure models, who never have the event. Charge-off, settlement and sale compete
-with cure: every figure here is an Aalen–Johansen estimate, none the complement of Kaplan–Meier's.
+the "cured fraction" of mixture-cure models, who never have the event; :func:`mixture_cure` calls those the
+never-share. Charge-off, settlement and sale compete with cure: rates are Aalen–Johansen estimates (or, from
+snapshots far apart, :func:`between_snapshots`), none the complement of Kaplan–Meier's.
 """
 
 from __future__ import annotations
@@ -152,7 +153,8 @@ def midway(episodes: Any) -> nw.LazyFrame:
     An end is seen only at the next snapshot; with monthly snapshots a cure on day 12 may be dated day 40, and
     no cure at all falls within 30 days. The truth lies in (seen_day, exit_day]; this moves ``exit_day`` to
     the middle of it (rounded up), as usual for interval-censored times when intervals are short against the
-    horizon. Censored episodes stay as they are.
+    horizon. Censored episodes stay as they are. Spells too short for any snapshot stay unseen, and with monthly
+    snapshots many cures are such: :func:`between_snapshots` allows for both.
 
     Parameters
     ----------

@@ -159,7 +159,7 @@ def between_snapshots(
     return CureRates(
         table=table,
         estimand=f"P({what} within h days of {zero}){against}, spells not seen at a snapshot included",
-        title=f"{what.capitalize()} within {listed(horizons)} days of {zero}, allowing for the snapshots' gaps",
+        title=f"{what.capitalize()} within {listed(horizons)} days of {zero}, unseen spells allowed for",
         notes=tuple(notes),
         conf_level=conf_level,
         by=tuple(counted.groups.columns),

@@ -81,7 +81,11 @@ def count(
     if faults:
         raise FrameError(faults)
     keys = dict(zip(by_keys(by), map(nw.col, by)))
-    keys |= {key: nw.col(column).cast(nw.Float64) for key, column in days.items()}
+    # Whole numbers are grouped as they are, which is much faster.
+    keys |= {
+        key: nw.col(column).cast(nw.Int64 if schema[column].is_integer() else nw.Float64)
+        for key, column in days.items()
+    }
     keys |= {"outcome": nw.col(outcome)} | dict(zip(by_keys(covariates, "x"), map(nw.col, covariates)))
     if cluster is not None:
         mark = free_name("_replicate", schema.names())
