@@ -74,7 +74,7 @@ def glm(days):
         [pd.get_dummies(days["j"]).to_numpy(float), days[["card", "home", "score"]].to_numpy(float)]
     )
     family = sm.families.Binomial(link=sm.families.links.CLogLog())
-    return days, X, sm.GLM(days["event"].to_numpy(float), X, family=family).fit(tol=1e-12, maxiter=100)
+    return days, X, sm.GLM(days["event"].to_numpy(float), X, family=family).fit(method="newton", tol=1e-12, maxiter=100)
 
 
 OPTIONS = {"covariates": ["product", "score"], "entry": "entry", "steps": {"score": 1}}
@@ -105,7 +105,8 @@ def test_clustered_errors_are_the_sandwich_over_replicate_groups():
     mu = np.exp(X @ fit.params)
     h = -np.expm1(-mu)
     scores = ((days["event"].to_numpy(float) - h) * mu / h)[:, None] * X
-    bread = np.linalg.inv((X * (mu**2 * (1 - h) / h)[:, None]).T @ X)
+    curve = mu - days["event"] * mu / h * (1 - mu / h * (1 - h))
+    bread = np.linalg.inv((X * curve.to_numpy()[:, None]).T @ X)
     groups = np.unique([replicate_of(c, drivers_patterns.REPLICATES) for c in frame["customer"]])
     sums = np.array([scores[group == g].sum(axis=0) for g in groups])
     meat = len(groups) / (len(groups) - 1) * sums.T @ sums
@@ -138,7 +139,7 @@ def test_agrees_with_coxph(cox, book, truncated, name, which, event):
     """Compared: Efron's coefficients and errors of five fits, each distinct value of a number its own pattern.
 
     The two estimate one parameter and treat ties differently: within 0.05 standard errors, and errors within
-    0.3 %. (Seen: 0.038 and 0.24 %; with every day an interval 0.036 and 0.24 %; Breslow is up to 1.4 away.)
+    0.2 %. (Seen: 0.038 and 0.08 %; with every day an interval of its own 0.036.)
     Not compared: Breslow's ties (another estimator); stratified and weighted fits, concordance and the test of
     proportionality, which do not exist here; Fine–Gray, whose subdistribution hazard is another estimand: how
     a characteristic goes with a cumulative incidence is told here in points, from all hazards together.
@@ -156,7 +157,7 @@ def test_agrees_with_coxph(cox, book, truncated, name, which, event):
         sign = -1 if row.reference == "1" else 1  # the more frequent level is the reference here
         coefficient, error = cox[name]["coef"][row.term], cox[name]["se"][row.term]
         assert abs(sign * np.log(row.estimate) - coefficient) < 0.05 * error
-        assert row.std_error == pytest.approx(error, rel=3e-3)
+        assert row.std_error == pytest.approx(error, rel=2e-3)
 
 
 def test_robust_errors_agree_with_coxph(cox, book):

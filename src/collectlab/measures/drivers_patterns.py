@@ -118,11 +118,8 @@ def count_patterns(
     for k, value in ((k, v) for k, members in enumerate(classes) for v in members if v in cells.outcomes):
         left = nw.when(nw.col(outcome) == value).then(nw.lit(k, nw.Int64)).otherwise(left)
     exits = _count(frame, key, raw, mark, duration, edges, left)
-    if entry is None:
-        columns = ["key", *raw, *(["replicate"] if mark else [])]
-        entries = exits.groupby(columns, as_index=False, dropna=False)["n"].sum().assign(interval=0, offset=0)
-    else:
-        entries = _count(frame, key, raw, mark, entry, edges, nw.lit(0, nw.Int64))
+    # Whoever is there from the start has no day before the entry to take off.
+    entries = None if entry is None else _count(frame, key, raw, mark, entry, edges, nw.lit(0, nw.Int64))
     return _assemble(
         found, exits, entries, edges, [c[0] if len(c) == 1 else spoken(c) for c in classes], raw, tuple(notes)
     )
@@ -182,7 +179,7 @@ def _count(
     day: str,
     edges: np.ndarray,
     left: nw.Expr,
-) -> pd.DataFrame:
+) -> dict[str, np.ndarray]:
     """key, (distinct values,) (replicate,) interval, outcome, n and the days into the interval, summed.
 
     Counted by day: that costs an engine less than the arithmetic of intervals for every row.
@@ -196,82 +193,93 @@ def _count(
     if counted[by].isna().to_numpy().any():
         counted = counted[counted[by].notna().all(axis=1)]
     n, code = counted["n"].to_numpy(np.int64), counted["packed"].to_numpy(np.int64)
-    rest, outcome = np.divmod(code, _CODES)
-    found, since = np.divmod(rest, days)
+    rest, outcome = code // _CODES, code % _CODES
+    found = rest // days
+    since = rest - found * days
     # Day first + since lies in the interval whose last day is the first not before it; an entry on the first
     # edge has no day at risk behind it.
     of_day = np.maximum(np.searchsorted(edges, np.arange(days) + first) - 1, 0)
-    interval = of_day[since]
-    cells = {"key": found, "interval": interval, "outcome": outcome, "n": n}
-    cells["offset"] = n * (since + first - edges[interval])
-    return pd.DataFrame(cells | {c: counted[c].to_numpy() for c in by[1:]})
+    into = np.arange(days) + first - edges[of_day]
+    cells = {"key": found, "interval": of_day[since], "outcome": outcome, "n": n, "offset": n * into[since]}
+    return cells | {c: counted[c].to_numpy() for c in by[1:]}
 
 
 def _assemble(
     found: list[Covariate],
-    exits: pd.DataFrame,
-    entries: pd.DataFrame,
+    exits: dict[str, np.ndarray],
+    entries: dict[str, np.ndarray] | None,
     edges: np.ndarray,
-    outcomes: Sequence[str],
+    outcomes: Sequence,
     raw: Mapping,
     notes: tuple[str, ...],
 ) -> Patterns:
-    if exits.empty:
+    if not len(exits["n"]):
         raise NotAvailable("every episode has a missing covariate.")
-    by = ["key", *raw]
-    if raw:
-        distinct = exits[by].drop_duplicates().sort_values(by, ignore_index=True)
-    else:
-        distinct = pd.DataFrame({"key": np.unique(exits["key"])})
+    entries = entries or {name: values[:0] for name, values in exits.items()}
+    distinct, exits["pattern"], entries["pattern"] = _number_patterns(exits, entries, list(raw))
     P, J, K = len(distinct), len(edges) - 1, len(outcomes)
     if P > MOST_PATTERNS or P * J > _MOST_CELLS:
         raise FrameError(
             f"{P:,} patterns × {J:,} intervals are too many. Allowed: {MOST_PATTERNS:,} patterns and "
             f"{_MOST_CELLS:,} cells; give fewer covariates, bins, or coarser intervals."
         )
-    if raw:
-        coded = distinct.assign(pattern=np.arange(P))
-        exits = exits.merge(coded, on=by)
-        entries = entries.merge(coded, on=by)
-    else:
-        place = distinct["key"].to_numpy()
-        exits = exits.assign(pattern=np.searchsorted(place, exits["key"]))
-        entries = entries.assign(pattern=np.searchsorted(place, entries["key"]))
-
-    at = exits["pattern"].to_numpy() * J + exits["interval"].to_numpy()
-    n = exits["n"].to_numpy()
-    outcome = exits["outcome"].to_numpy()
-    events = np.stack([np.bincount(at[outcome == k], n[outcome == k], P * J).reshape(P, J) for k in range(K)])
-    at_risk = days_at_risk(exits, edges, P) - days_at_risk(entries, edges, P)
-    size = np.bincount(exits["pattern"], n, P)
+    at = exits["pattern"] * J + exits["interval"]
+    counts = np.bincount(exits["outcome"] * (P * J) + at, exits["n"], (K + 1) * P * J).reshape(K + 1, P, J)
+    left = counts.sum(axis=0)
+    at_risk = _days_before(left, at, exits["offset"], edges)
+    if len(entries["n"]):
+        at = entries["pattern"] * J + entries["interval"]
+        came = np.bincount(at, entries["n"], P * J).reshape(P, J)
+        at_risk -= _days_before(came, at, entries["offset"], edges)
+    size = left.sum(axis=1)
     codes, covariates = _decode(found, distinct, size)
-    kept = ["pattern", "interval", "n", "offset"]
-    clustered = None
-    if "replicate" in exits:
-        clustered = Clustered(
-            REPLICATES, exits[["replicate", *kept, "outcome"]], entries[["replicate", *kept]]
-        )
     return Patterns(
         covariates=covariates,
         codes=codes,
         size=size,
         edges=edges,
         at_risk=at_risk,
-        events=events,
+        events=counts[:K],
         outcomes=tuple(outcomes),
         notes=notes,
-        clustered=clustered,
+        clustered=Clustered(REPLICATES, _sorted(exits), _sorted(entries)) if "replicate" in exits else None,
     )
 
 
-def days_at_risk(cells: pd.DataFrame, edges: np.ndarray, patterns: int) -> np.ndarray:
+def _sorted(cells: dict[str, np.ndarray]) -> pd.DataFrame:
+    """In an order of their own, so that sums over them do not depend on the engine's."""
+    by = ["replicate", "pattern", "interval", "outcome"]
+    return pd.DataFrame({c: cells[c] for c in (*by, "n", "offset")}).sort_values(by, ignore_index=True)
+
+
+def _number_patterns(
+    exits: dict[str, np.ndarray], entries: dict[str, np.ndarray], raw: list[str]
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """The distinct patterns in rising order, and the number of the pattern of each cell."""
+    by = ["key", *raw]
+    if raw:
+        cells = pd.DataFrame({c: exits[c] for c in by})
+        distinct = cells.drop_duplicates().sort_values(by, ignore_index=True)
+        coded = distinct.assign(pattern=np.arange(len(distinct)))
+        later = pd.DataFrame({c: entries[c] for c in by})
+        numbers = [t.merge(coded, on=by, how="left")["pattern"].to_numpy() for t in (cells, later)]
+        return distinct, *numbers
+    most = int(exits["key"].max()) + 1
+    if most > 2**25:
+        found, number = np.unique(exits["key"], return_inverse=True)
+        return pd.DataFrame({"key": found}), number, np.searchsorted(found, entries["key"])
+    there = np.zeros(most, dtype=bool)
+    there[exits["key"]] = True
+    number = np.cumsum(there) - 1
+    return pd.DataFrame({"key": np.flatnonzero(there)}), number[exits["key"]], number[entries["key"]]
+
+
+def _days_before(n: np.ndarray, at: np.ndarray, offset: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """(P, J) days in each interval up to the exit (or the entry) of each episode, summed."""
-    J = len(edges) - 1
-    at = cells["pattern"].to_numpy() * J + cells["interval"].to_numpy()
-    n = np.bincount(at, cells["n"], patterns * J).reshape(patterns, J)
-    inside = np.bincount(at, cells["offset"], patterns * J).reshape(patterns, J)
+    inside = np.bincount(at, offset, n.size).reshape(n.shape)
     beyond = n.sum(axis=1, keepdims=True) - np.cumsum(n, axis=1)
-    return inside + beyond * np.diff(edges)
+    beyond *= np.diff(edges)
+    return inside + beyond
 
 
 def _decode(
