@@ -119,12 +119,12 @@ def draw_hazards(hazards: Hazards, ax: Axes | None, max_groups: int) -> Axes:
         ax.plot(part["day"], part["estimate"], label=label, **style)
         low, high = part["conf_low"].fillna(0), part["conf_high"].fillna(0)
         ax.fill_between(part["day"], low, high, color=colour, alpha=0.16, linewidth=0)
-    shown = [groups[g][1] for g in drawn]
+    # The thin end, where few are left and the bands are wide, must not squeeze the rest; the table has it.
+    shown = [part[part["at_risk"] >= 0.02 * part["at_risk"].max()] for part in (groups[g][1] for g in drawn)]
     end = max(int(part["day"].iloc[-1]) for part in shown)
-    # A wide band at the thin end must not squeeze the rest of the chart.
     top = max(float(part["estimate"].max()) for part in shown)
-    bulk = max(float(part["conf_high"].fillna(0).quantile(0.95)) for part in shown)
-    ax.set_ylim(0, max(top, bulk) * (1.22 if hazards.stages else 1.06) or 1.0)
+    bulk = max(float(part["conf_high"].fillna(0).quantile(0.9)) for part in shown)
+    ax.set_ylim(0, max(top, bulk) * (1.25 if hazards.stages else 1.06) or 1.0)
     ax.set_xlim(0, end)
     for i, (name, day) in enumerate((n, d) for n, d in hazards.stages.items() if d <= end):
         ax.axvline(day, color="#777777", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
@@ -137,6 +137,7 @@ def draw_hazards(hazards: Hazards, ax: Axes | None, max_groups: int) -> Axes:
             fontsize=8,
             va="top",
             color="#444444",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.8},
         )
     percent_axis(ax)
     ax.set_xlabel("Days since day 0")
