@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from collectlab.book.open import open_book
-from collectlab.core.errors import FrameError
+from collectlab.core.errors import CollectlabError, FrameError
 from collectlab.measures.cure import between_snapshots, cure_rate, definitions_compared, midway, redefault
 from collectlab.measures.survival import cumulative_incidence, kaplan_meier
 
@@ -330,3 +330,19 @@ def test_cure_by_bucket_given_that_it_was_reached():
     spread = between_snapshots(book.bucket_entries(), by="bucket", horizons=(61,))
     assert np.isnan(spread.table.set_index("bucket").loc["30–59", "estimate"])
     assert "bucket=30–59 (first seen on day 11)" in spread.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"horizon": 0}, "whole days ≥ 1"),
+        ({"horizon": (90, 2.5)}, "whole days"),
+        ({"redefault_horizon": -30}, "whole days"),
+        ({"definitions": ()}, "definitions is empty"),
+        ({"definitions": "eba_three_month"}, "Did you mean eba_three_months"),
+        ({"cluster": "customer"}, "no column 'customer'"),
+    ],
+)
+def test_comparing_definitions_names_bad_input(arguments, words):
+    with pytest.raises(CollectlabError, match=words):
+        definitions_compared(monthly([[0, 10, 0, 0]]), **arguments)

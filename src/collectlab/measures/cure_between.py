@@ -91,9 +91,16 @@ def between_snapshots(
 
     Notes
     -----
-    The population are the spells past due at the end of a day at least once. A cure and a new spell between two
-    snapshots look like one long spell; that is not undone here. Where ``days_past_due`` is a bucket's lower
-    bound, day 0 itself is not known, every spell seems to begin just before a snapshot, and nothing is gained.
+    The population are the spells past due at the end of a day at least once. Where ``days_past_due`` is a
+    bucket's lower bound, day 0 itself is not known, every spell seems to begin just before a snapshot, and
+    nothing is gained.
+
+    A cure and a new spell between two snapshots look like one long spell; that is not undone here and leaves
+    the figures somewhat low. On eight simulated banks of 6,000 accounts, daily snapshots give 80.5 % cured within
+    90 days on average; month-ends as they stand 62.3 %, dated midway 66.9 %, and this 78.2 % (within 30 days:
+    57.3 %, 0 %, 27.7 % and 52.1 %); five of the eight intervals hold the daily figure. Without that confusion it is
+    unbiased: its error was below 0.3 points, and 93 to 94 % of its 95 % intervals held the truth (150 samples of
+    4,000 spells).
 
     References
     ----------
