@@ -288,6 +288,30 @@ def test_frames_of_any_engine_and_names_that_need_quoting():
     assert steps(found)["mix"] == pytest.approx(0.045)
 
 
+def test_an_analysts_own_episodes_payments_and_snapshots(book, cut):
+    end, payments = book.as_of, book.table("payments")
+    spells = book.episodes().collect("pandas").to_native()
+    spells["started_on"] = pd.to_datetime(spells["started_on"])
+    early = spells[spells["started_on"] <= str(cut - dt.timedelta(days=120))]
+    frames = [{"episodes": f, "payments": payments, "as_of": end} for f in (early, spells)]
+    found = bridge.month_on_month(*frames, measure=bridge.recovery_rate(60), segments="product")
+    ends = [
+        recovery.recovery_rate(f, payments, horizons=(60,), as_of=end).table["estimate"][0]
+        for f in (early, spells)
+    ]
+    assert [steps(found)[s] for s in ("before", "after")] == pytest.approx(ends)
+    adds_up(found)
+    cured = bridge.month_on_month(early, spells, measure=bridge.cure_rate(60), segments="product")
+    ends = [cure.cure_rate(f, horizons=(60,)).table["estimate"][0] for f in (early, spells)]
+    assert [steps(cured)[s] for s in ("before", "after")] == pytest.approx(ends)
+    rows = book.table("snapshots").collect("pandas").to_native()
+    late = bridge.month_on_month(
+        rows[pd.to_datetime(rows["as_of"]) <= str(cut)], rows, measure="delinquency_rate"
+    )
+    same = bridge.month_on_month(book.until(cut), book, measure="delinquency_rate")
+    assert late.exact == same.exact
+
+
 def test_what_cannot_be_bridged_is_refused_in_words(book, cut):
     measure = bridge.ratio("late", "loans")
     with pytest.raises(FrameError, match="Did you mean 'cure_rate'"):

@@ -37,7 +37,7 @@ MONEY = paid(("a", 20, 50), ("b", 5, 60))
 ACTIONS = acted(("a", 5, "call", 2), ("a", 20, "call", 3), ("b", 2, "visit", 7))
 
 
-def last(found, **keys):
+def last(found):
     rows = found.table[found.table["day"] == found.table["day"].max()]
     return rows.set_index("measure")["estimate"]
 
