@@ -110,7 +110,10 @@ def cure_regression(
     not the effect of changing the characteristic.
 
     Only episodes begun early enough to be followed for the horizon at the end of the book are used, so that
-    who is in does not depend on how the episode went. Within it, a charge-off, settlement or sale is
+    who is in does not depend on how the episode went: the book's end censors everybody on a day that is known
+    from the start, and no weights for censoring (or pseudo-observations, which would stand for the same
+    episodes with more noise) are needed. :func:`proportional_hazards` uses the younger ones too, and its
+    ``in_points`` answers the same question with all of them. Within it, a charge-off, settlement or sale is
     "not cured". Left out and counted: episodes first seen after day 0 (their quick cures are not in the
     book), those begun too late, and those whose account vanished before the horizon.
 
