@@ -26,14 +26,15 @@ run <- list(
   }
 )[[how]]
 
-spent <- 0; compute <- c()
+spent <- 0; compute <- c(); cpu <- c()
 while (length(compute) < repeats && (spent < 20 || !length(compute))) {
-  start <- proc.time()[["elapsed"]]
-  value <- run()
-  compute <- c(compute, proc.time()[["elapsed"]] - start)
+  took <- system.time(value <- run())
+  compute <- c(compute, took[["elapsed"]])
+  cpu <- c(cpu, took[["user.self"]] + took[["sys.self"]])
   spent <- spent + tail(compute, 1)
 }
 status <- readLines("/proc/self/status")
 peak <- as.numeric(gsub("[^0-9]", "", grep("VmHWM", status, value = TRUE))) / 1024
-cat(sprintf('{"read": %.4f, "compute": [%s], "value": %.10g, "peak": %.1f}\n',
-            read, paste(sprintf("%.4f", compute), collapse = ", "), value, peak))
+listed <- function(times) paste(sprintf("%.4f", times), collapse = ", ")
+cat(sprintf('{"read": %.4f, "compute": [%s], "cpu": [%s], "value": %.10g, "peak": %.1f}\n',
+            read, listed(compute), listed(cpu), value, peak))

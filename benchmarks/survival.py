@@ -145,12 +145,13 @@ def ours(name: str, work: Path, repeats: int, memory: bool) -> dict[str, Any]:
         import pandas as pd
 
         given = pd.read_parquet(file)
-    found: dict[str, Any] = {"compute": [], "beside": []}
+    found: dict[str, Any] = {"compute": [], "cpu": [], "beside": []}
     for _ in range(repeats + 1):
         start = time.perf_counter()
         connection().execute(step.beside.format(file=file)).fetchall()
-        middle = time.perf_counter()
+        middle, cpu = time.perf_counter(), time.process_time()
         found["value"] = step.run(given)
+        found["cpu"].append(time.process_time() - cpu)
         found["compute"].append(time.perf_counter() - middle)
         found["beside"].append(middle - start)
     return found | {name: times[1:] for name, times in found.items() if isinstance(times, list)}
@@ -162,12 +163,13 @@ def ours(name: str, work: Path, repeats: int, memory: bool) -> dict[str, Any]:
 def peer(name: str, measure: str, work: Path, repeats: int) -> dict[str, Any]:
     """In the child: how long the columns took to read, and the measure's times."""
     frame, read = read_frame(work / "episodes.parquet", OUTCOMES)
-    found: dict[str, Any] = {"read": read, "compute": []}
+    found: dict[str, Any] = {"read": read, "compute": [], "cpu": []}
     spent = 0.0
     while len(found["compute"]) < repeats and (spent < 20 or not found["compute"]):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         found["value"] = PEERS[name][1][measure](frame)  # type: ignore[operator]
         found["compute"].append(time.perf_counter() - start)
+        found["cpu"].append(time.process_time() - cpu)
         spent += found["compute"][-1]
     return found
 
@@ -211,9 +213,10 @@ def child(arguments: list[str], work: Path, limit: float) -> dict[str, Any] | st
 def line(name: str, found: dict[str, Any] | str, base: float | None) -> float | None:
     """Print one row; return its time from Parquet."""
     if isinstance(found, str):
-        print(f"{name:<60}{found:>12}", flush=True)
+        print(f"{name:<68}{found:>12}", flush=True)
         return None
-    compute, read = statistics.median(found["compute"]), found.get("read", 0.0)
+    compute, cpu = (statistics.median(found[what]) for what in ("compute", "cpu"))
+    read = found.get("read", 0.0)
     ratio = (
         statistics.median(a / b for a, b in zip(found["compute"], found["beside"]))
         if "beside" in found
@@ -222,7 +225,10 @@ def line(name: str, found: dict[str, Any] | str, base: float | None) -> float | 
     beside = f"{ratio:>9.2f}" if ratio else f"{'':>9}"
     ours_ = f"{(read + compute) / base:>9.1f}" if base else f"{'':>9}"
     value = "" if found["value"] != found["value"] else f"{found['value']:>14.6g}"
-    print(f"{name:<60}{read:>9.3f}{compute:>9.3f}{beside}{ours_}{found['peak']:>9,.0f}{value}", flush=True)
+    print(
+        f"{name:<68}{read:>9.3f}{compute:>9.3f}{cpu:>9.3f}{beside}{ours_}{found['peak']:>9,.0f}{value}",
+        flush=True,
+    )
     return read + compute
 
 
@@ -273,10 +279,10 @@ def measure(work: Path, rows: int, given: argparse.Namespace) -> None:
         f"\n{rows:,} episodes, {len(TEAMS)} teams, {size:,.1f} MB of Parquet; medians of {given.repeats} runs"
     )
     print(
-        "read: into memory, s; compute: s; ÷ SQL: against the SQL run in turn with it; × ours: read and compute "
+        "read: into memory, s; compute: s; cpu: the same as processor time of all threads; ÷ SQL: against the SQL run in turn with it; × ours: read and compute "
         "against ours from Parquet;\npeak: the whole process, MB; value: what all programs must agree on\n"
     )
-    print(f"{'':<60}{'read':>9}{'compute':>9}{'÷ SQL':>9}{'× ours':>9}{'peak':>9}{'value':>14}")
+    print(f"{'':<68}{'read':>9}{'compute':>9}{'cpu':>9}{'÷ SQL':>9}{'× ours':>9}{'peak':>9}{'value':>14}")
     options = ["--work", str(work), "--repeats", str(given.repeats)]
     command = [sys.executable, __file__, *options]
     found: dict[str, Any] = {}
