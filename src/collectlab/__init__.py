@@ -23,6 +23,7 @@ _PUBLIC = {
     "recovery": ("collectlab.measures.recovery", None),
     "costs": ("collectlab.measures.costs", None),
     "drivers": ("collectlab.measures.drivers", None),
+    "bridge": ("collectlab.measures.bridge", None),
     "actions": ("collectlab.measures.actions", None),
     "effects": ("collectlab.effects", None),
     "policy": ("collectlab.policy", None),

@@ -31,12 +31,11 @@ from collectlab.measures.bridge_figures import (
     cost_per_100_recovered,
     cure_rate,
     delinquency_rate,
-    ratio,
     recovered,
     recovery_rate,
-    total,
 )
 from collectlab.measures.bridge_math import Tally, union
+from collectlab.measures.bridge_own import ratio, total
 from collectlab.measures.bridge_results import Bridge, BridgeSegments, change_text, rounded_steps
 from collectlab.measures.bridge_steps import by_segment, steps_of
 from collectlab.measures.groups import by_keys

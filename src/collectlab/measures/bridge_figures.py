@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core import engine
-from collectlab.core.columns import flag, month_number, row_count, whole_money, whole_sum
+from collectlab.core.columns import flag, month_number, row_count, whole_sum
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.jackknife import GROUPS, sums_at
 from collectlab.measures.bridge_math import Tally, curve_at_end
@@ -74,6 +74,16 @@ def delinquency_rate(over: int = 30, weight: str | None = None) -> Figure:
     """Share of open accounts (or of their ``weight``, such as balance) ``over`` days or more past due.
 
     Counted at each account's last snapshot of the month. Source: a book, or a frame of snapshots.
+
+    Returns
+    -------
+    Figure
+        To give :func:`collectlab.measures.bridge.month_on_month` as ``measure``.
+
+    Examples
+    --------
+    >>> delinquency_rate(over=90, weight="balance").title
+    'Share 90 days or more past due (by balance)'
     """
     check_days(over)
 
@@ -101,6 +111,18 @@ def cure_rate(horizon: int = 90, definition: str = "current_once", months: int =
     Aalen–Johansen over the episodes that began in the ``months`` calendar months up to the date, ends dated
     midway between snapshots: the ``cure_rate`` of :mod:`collectlab.measures.cure`. Source: a book, or a frame of
     episodes (all of which count, as they are dated).
+
+    ``definition`` says what cured means, as in ``book.episodes``.
+
+    Returns
+    -------
+    Figure
+        To give :func:`collectlab.measures.bridge.month_on_month` as ``measure``.
+
+    Examples
+    --------
+    >>> cure_rate(horizon=60).title
+    'Cured within 60 days'
     """
     check_days(horizon, "horizon", "days")
 
@@ -154,6 +176,18 @@ def recovery_rate(
     :func:`collectlab.measures.recovery.recovery_rate` of the episodes that began in the ``months`` calendar
     months up to the date. Source: a book with payments, or a mapping with the frames ``episodes`` (all of which
     count) and ``payments``.
+
+    ``definition`` says what cured means, as in ``book.episodes``; ``amount`` names the column of what was owed.
+
+    Returns
+    -------
+    Figure
+        To give :func:`collectlab.measures.bridge.month_on_month` as ``measure``.
+
+    Examples
+    --------
+    >>> recovery_rate(horizon=60).title
+    'Recovered within 60 days'
     """
     check_days(horizon, "horizon", "days")
 
@@ -193,6 +227,16 @@ def recovered(over: int = 1) -> Figure:
     Of each account open and ``over`` days or more past due at the end of the month before, the payments of the
     month, up to the amount past due then. It changes with how much is past due (volume), with who owes it (mix)
     and with the share that each segment pays (rate). Source: a book with payments and ``amount_past_due``.
+
+    Returns
+    -------
+    Figure
+        To give :func:`collectlab.measures.bridge.month_on_month` as ``measure``.
+
+    Examples
+    --------
+    >>> recovered(over=30).of
+    'amount past due'
     """
     check_days(over)
 
@@ -216,6 +260,18 @@ def cost_per_100_recovered(over: int = 1, unit_costs: Mapping[str, float] | None
 
     The shares of the segments are shares of the money recovered. Source: a book with payments, actions and
     ``amount_past_due``; ``unit_costs`` as in :func:`collectlab.measures.costs.cost_benefit`.
+
+    ``over`` is the least number of days past due, as in :func:`recovered`.
+
+    Returns
+    -------
+    Figure
+        To give :func:`collectlab.measures.bridge.month_on_month` as ``measure``.
+
+    Examples
+    --------
+    >>> cost_per_100_recovered().of
+    'money recovered'
     """
     check_days(over)
 
@@ -251,86 +307,7 @@ def cost_per_100_recovered(over: int = 1, unit_costs: Mapping[str, float] | None
     )
 
 
-def ratio(
-    top: str, base: str, *, unit: str = "share", scale: float = 1.0, cluster: str | None = None
-) -> Figure:
-    """Σ ``top`` / Σ ``base`` · ``scale`` over the rows of an analyst's own frame.
-
-    ``base`` must not be negative; rows where it is missing are left out, a missing ``top`` counts as 0. Numbers
-    are taken to four decimals. ``cluster`` names the column whose rows belong together (default: customer_id or
-    account_id where there; without one there are no intervals).
-    """
-    return Figure(
-        title=f"{top} / {base}" + (f" × {scale:g}" if scale != 1 else ""),
-        estimand=f"Sum of {top} over sum of {base}" + (f", times {scale:g}" if scale != 1 else ""),
-        unit=unit,
-        scale=scale,
-        of=base,
-        count=_columns(top, base, cluster),
-    )
-
-
-def total(top: str, base: str | None = None, *, unit: str = "money2", cluster: str | None = None) -> Figure:
-    """Σ ``top`` over the rows of an analyst's own frame, seen as Σ ``base`` times ``top`` per ``base``.
-
-    Without ``base`` the volume is the number of rows. Otherwise as :func:`ratio`.
-    """
-    return Figure(
-        title=top.replace("_", " ").capitalize(),
-        estimand=f"Sum of {top}",
-        unit=unit,
-        total=True,
-        scale=1 / UNIT,
-        of=base or "rows",
-        rate_unit="number",
-        count=_columns(top, base, cluster),
-    )
-
-
 #: Figures by name, as they are by default.
 FIGURES: dict[str, Callable[[], Figure]] = {
     f.__name__: f for f in (delinquency_rate, cure_rate, recovery_rate, recovered, cost_per_100_recovered)
 }
-
-
-# ---------------------------------------------------------------------------------------------- inside
-
-
-def _columns(top: str, base: str | None, cluster: str | None) -> Callable:
-    def count(source: Any, at: dt.date | None, segments: Sequence[str], kept: dict) -> Tally:
-        if is_book(source):
-            raise FrameError(
-                f"a book has no columns {top!r}. Give two frames, or one of the figures {first_few(list(FIGURES), 9)}."
-            )
-        lazy = engine.scan(source)
-        engine.require(lazy, top, *([base] if base else []), *segments, *([cluster] if cluster else []))
-        names = lazy.collect_schema().names()
-        who = cluster or next((c for c in ("customer_id", "account_id") if c in names), None)
-        numbers = {"top": whole_money(top, UNIT), "base": whole_money(base, UNIT) if base else nw.lit(UNIT)}
-        rows = keyed(lazy, segments, nw.lit("") if who is None else nw.col(who), **numbers)
-        found = engine.collect(
-            rows.select(
-                n=row_count(),
-                missing=whole_sum(flag(nw.col("__base").is_null())),
-                without=whole_sum(flag(nw.col("__top").is_null())),
-                negative=whole_sum(flag(nw.col("__base") < 0)),
-                least=nw.col("__base").min(),
-            )
-        ).iloc[0]
-        if found["negative"]:
-            raise FrameError(
-                f"{base}: {int(found['negative']):,} of {int(found['n']):,} rows are below 0 (the least "
-                f"{found['least'] / UNIT:,.2f}). Allowed: numbers ≥ 0, as shares are taken of it."
-            )
-        notes = []
-        if found["missing"]:
-            notes.append(f"{int(found['missing']):,} rows without {base} are left out.")
-        if found["without"]:
-            notes.append(f"{int(found['without']):,} rows without {top} count as 0.")
-        if who is None:
-            notes.append("No intervals: no column says which rows belong to one customer (cluster).")
-        rows = rows.filter(~nw.col("__base").is_null()).with_columns(nw.col("__top").fill_null(0))
-        made = tallied(rows, segments)
-        return Tally(made.segments, made.sums, made.spread, tuple(notes))
-
-    return count

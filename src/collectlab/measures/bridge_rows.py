@@ -81,7 +81,11 @@ def customer(source: Any, table: str) -> str:
 def begun(
     book: Any, at: dt.date | None, definition: str, months: int, columns: Sequence[str], kept: dict
 ) -> nw.LazyFrame:
-    """Episodes that began in the calendar months up to ``at``, as the book knows them; found once a book."""
+    """Episodes that began in the calendar months up to ``at``, as the book knows them; found once a book.
+
+    Without those of which nothing was seen after their first snapshot: an episode that began as late and ended
+    sooner is not in the book, so they would make each month's newest episodes look slow until the next one.
+    """
     check_days(months, "months", "months")
     at = at or book.as_of
     key = (id(book), definition)
@@ -90,6 +94,9 @@ def begun(
         names = spells.collect_schema().names()
         engine.require(spells, *columns)
         used = dict.fromkeys([*EPISODE, "seen_day", *columns])
+        spells = spells.filter(
+            (nw.col("outcome") != "censored") | (nw.col("exit_day") > nw.col("first_seen_day"))
+        )
         kept[key] = engine.computed(spells.select([c for c in used if c in names]))
     first = month_of(at) - months + 1
     began = month_number("started_on")

@@ -145,7 +145,9 @@ class Month:
     def from_start(self) -> nw.LazyFrame:
         """The recent episodes, where enough of them were seen from their first day.
 
-        A book that shows its accounts only when they are long past due says nothing of the days before.
+        A book that shows its accounts only when they are long past due says nothing of the days before. Left out
+        are those first seen by the last snapshot, of which nothing was seen since: an episode that began as late
+        and ended sooner is not in the book at all, so they would only make the last months look slow.
         """
         seen = self.once("from_start", lambda: self._seen_from_start(self.recent))
         if seen[1] == 0:
@@ -155,7 +157,9 @@ class Month:
                 f"only {seen[0]:,} of {seen[1]:,} episodes were seen from their first day, "
                 "so what happened from then on cannot be told."
             )
-        return self.recent
+        return self.recent.filter(
+            (nw.col("outcome") != "censored") | (nw.col("exit_day") > nw.col("first_seen_day"))
+        )
 
     @staticmethod
     def _seen_from_start(frame: nw.LazyFrame) -> tuple[int, int]:
