@@ -10,7 +10,7 @@ import narwhals as nw
 import pandas as pd
 
 from collectlab.book.schema import STATUSES
-from collectlab.core.columns import as_list, month_number, whole_money
+from collectlab.core.columns import as_list, distinct, month_number, whole_money
 from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.measures.groups import by_keys
@@ -43,23 +43,10 @@ def by_month(
     ``money0…`` (whole cents, null where missing). Open rows without days past due are left out.
     """
     by = as_list(by)
-    frame = snapshots_of(source, by, account)
-    require(frame, account, date, dpd, *by, *money)
+    frame = checked(source, by=by, money=money, account=account, date=date, dpd=dpd)
     schema = frame.collect_schema()
-    faults = [f"column {c!r} holds no values." for c in (date, dpd, *money) if schema[c] == nw.Unknown]
-    if not faults and schema[date] not in (nw.Date, nw.Datetime):
-        faults.append(f"column {date!r} is {schema[date]}. Allowed: dates or timestamps.")
-    faults += [
-        f"column {column!r} is {schema[column]}. Allowed: numbers."
-        for column in (dpd, *money)
-        if schema[column] != nw.Unknown and not schema[column].is_numeric()
-    ]
-    if faults:
-        raise FrameError(faults)
     if status in schema:
-        found = collect(frame.select(status=nw.col(status).cast(nw.String)).unique())["status"]
-        if unknown := sorted(set(found.dropna()) - set(STATUSES)):
-            raise FrameError(f"column {status!r} holds {first_few(unknown)}. Allowed: {', '.join(STATUSES)}.")
+        check_statuses(collect(distinct(frame.select(status=nw.col(status).cast(nw.String))))["status"], status)
     day = nw.col(date).cast(nw.Date)
     counter = nw.col(dpd)
     if schema[dpd].is_float():
@@ -78,8 +65,37 @@ def by_month(
     for bound, keep in ((start, nw.col("date").__ge__), (end, nw.col("date").__le__)):
         if bound is not None:
             rows = rows.filter(keep(nw.lit(as_date(bound)).cast(nw.Date)))
+    dates = collect(distinct(rows.select("date", "month")))
+    if dates["month"].is_unique:  # as in a book of month ends: every row is the last of its month
+        return rows
     last = rows.group_by("id", "month").agg(nw.col("date").max()).select("id", "date")
     return rows.join(last, on=["id", "date"], how="semi")
+
+
+def checked(
+    source: Any, *, by: Sequence[str], money: Sequence[str], account: str, date: str, dpd: str
+) -> nw.LazyFrame:
+    """The snapshots of a book, or the frame itself, if its columns can be used; the rows are not looked at."""
+    frame = snapshots_of(source, by, account)
+    require(frame, account, date, dpd, *by, *money)
+    schema = frame.collect_schema()
+    faults = [f"column {c!r} holds no values." for c in (date, dpd, *money) if schema[c] == nw.Unknown]
+    if not faults and schema[date] not in (nw.Date, nw.Datetime):
+        faults.append(f"column {date!r} is {schema[date]}. Allowed: dates or timestamps.")
+    faults += [
+        f"column {column!r} is {schema[column]}. Allowed: numbers."
+        for column in (dpd, *money)
+        if schema[column] != nw.Unknown and not schema[column].is_numeric()
+    ]
+    if faults:
+        raise FrameError(faults)
+    return frame
+
+
+def check_statuses(found: pd.Series, status: str) -> None:
+    """Refuse statuses that the book's contract does not know."""
+    if unknown := sorted(set(found.dropna()) - set(STATUSES)):
+        raise FrameError(f"column {status!r} holds {first_few(unknown)}. Allowed: {', '.join(STATUSES)}.")
 
 
 def snapshots_of(source: Any, by: Sequence[str] = (), account: str = "account_id") -> nw.LazyFrame:
