@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from collectlab.book.open import open_book
-from collectlab.core.engine import collect, materialise, same_engine, scan
+from collectlab.core.engine import collect, materialise, same_engine, scan, streams
 from collectlab.core.errors import BookError, FrameError, NotAvailable
 from collectlab.measures.cure import cure_rate
 from collectlab.measures.recovery import recovery_rate
@@ -155,3 +155,13 @@ def test_spark_asked_for_without_pyspark(monkeypatch, ask):
     monkeypatch.setitem(sys.modules, "pyspark.sql", None)
     with pytest.raises(NotAvailable, match=r"not installed here.*pip install 'collectlab\[spark\]'"):
         ask("spark:risk.episodes")
+
+
+def test_a_plan_is_looked_at_and_not_shown_in_a_notebook_too(monkeypatch, capsys):
+    import _duckdb
+
+    monkeypatch.setattr(_duckdb, "__jupyter__", True, raising=False)
+    frame = scan(pd.DataFrame({"team": ["a", "b"]}))
+    assert streams(frame)
+    assert not streams(frame.group_by("team").agg(n=nw.len()))
+    assert not capsys.readouterr().out
