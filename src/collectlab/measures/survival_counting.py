@@ -173,6 +173,8 @@ def count_cells(
     cells = collect(query)
     if cells.empty:
         raise NothingToCount("the frame has no rows. Allowed: at least one episode.")
+    if schema[outcome].is_integer():  # gaps, in the rows of entries, must not turn codes into floats
+        cells["outcome"] = cells["outcome"].astype("Int64")
 
     states = np.zeros(len(cells), dtype=int) if entry is None else cells["state"].to_numpy(int)
     left, came = states != _CAME, states == _CAME
