@@ -121,6 +121,13 @@ def test_disorder_is_met_by_the_window_form(tmp_path, text):
     assert len(calls) == 4
 
 
+def test_a_stream_given_up_half_way_leaves_the_engine_usable():
+    rows = table([(a, 31 * m, 0, "open", 1.0, "x") for a in range(150_000) for m in range(3)], False)
+    late = pa.concat_tables([rows.slice(3), rows.slice(0, 3)])  # the first account comes last
+    early = pa.concat_tables([rows.slice(3, 3), rows.slice(0, 3), rows.slice(6)])
+    assert [count_steps(f, (0, 1)).cells["all"].sum() for f in (rows, late, early)] == [300_000] * 3
+
+
 def test_whole_results_are_equal_to_the_last_digit(tmp_path):
     rng = np.random.default_rng(5)
     rows = [

@@ -11,9 +11,10 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import narwhals as nw
 import numpy as np
@@ -77,15 +78,17 @@ def in_order(frame: nw.LazyFrame, columns: Sequence[str], parts: int = 2) -> lis
     if not _names(plan) <= _IN_ORDER:
         return None
 
+    con = connection()
+
     def read() -> Iterator[pa.RecordBatch]:
-        con = connection_of_frame
         con.execute("SET preserve_insertion_order = true")
         try:
-            yield from chosen.to_arrow_reader(BATCH)
+            # Closed also when given up half-way: an open result would block the connection.
+            with chosen.to_arrow_reader(BATCH) as reader:
+                yield from reader
         finally:
             con.execute("SET preserve_insertion_order = false")
 
-    connection_of_frame = connection()
     return [read]
 
 
@@ -95,8 +98,13 @@ def each(
     """``work`` on every part in a thread of its own, with a way of its own to ask the engine."""
     doors = [connection().cursor() for _ in parts]
     with ThreadPoolExecutor(max_workers=len(parts)) as pool:
-        running = [pool.submit(lambda p=part, d=door: work(p(), d)) for part, door in zip(parts, doors)]
+        running = [pool.submit(_to_the_end, part, work, door) for part, door in zip(parts, doors)]
         return [one.result() for one in running]
+
+
+def _to_the_end(part: Part, work: Callable, door: duckdb.DuckDBPyConnection) -> Any:
+    with closing(part()) as batches:
+        return work(batches, door)
 
 
 def hashed(ids: pa.Array, groups: int, door: duckdb.DuckDBPyConnection | None = None) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, NotAvailable, first_few
-from collectlab.core.jackknife import INTERVAL, jackknife
+from collectlab.core.jackknife import INTERVAL, jackknife, shares
 from collectlab.core.plots import PALETTE, legend, new_axes, percent_axis, titled
 from collectlab.core.results import Result
 from collectlab.measures.groups import split
@@ -27,7 +27,7 @@ _ASSUMED = (
 
 @dataclass(frozen=True, kw_only=True)
 class FlowThrough(Result):
-    """``table``: [by…], from_bucket, n (account-months), estimate, std_error, conf_low, conf_high."""
+    """``table``: [by…], from_bucket, measured, n (account-months), estimate, std_error, conf_low, conf_high."""
 
     by: tuple[str, ...] = ()
 
@@ -65,7 +65,9 @@ class Projection(Result):
         return titled(percent_axis(ax), self.title)
 
 
-def flow_through(rolls: RollRates, to: str = "charged_off", conf_level: float = 0.95) -> FlowThrough:
+def flow_through(
+    rolls: RollRates, to: str = "charged_off", observed: RollRates | None = None, conf_level: float = 0.95
+) -> FlowThrough:
     r"""Share of each bucket that flows on to charge-off, bucket by bucket: the product of the forward rolls.
 
     With :math:`f_a` the share of bucket a found in any deeper bucket, or in ``to``, one step later,
@@ -80,6 +82,9 @@ def flow_through(rolls: RollRates, to: str = "charged_off", conf_level: float = 
     ----------
     rolls : RollRates
         From :func:`collectlab.measures.roll_matrix.roll_rates`, over one month.
+    observed : RollRates, optional
+        The same over N months (``step=12``, say): its share found in ``to`` stands beside the product. A charge-off
+        in between counts, so for ``to="charged_off"`` that is the share charged off within N months.
     to : str
         Where the chain ends: a status such as ``"charged_off"``, or a bucket of the matrix such as ``"120+"``.
     conf_level : float
@@ -88,12 +93,12 @@ def flow_through(rolls: RollRates, to: str = "charged_off", conf_level: float = 
     Returns
     -------
     FlowThrough
-        One row a delinquent bucket before ``to``.
+        One row a delinquent bucket before ``to``, and one more if ``observed``.
 
     Raises
     ------
     FrameError
-        ``to`` is no state of the matrix.
+        ``to`` is no state of the matrix; ``observed`` has other buckets or groups.
 
     Examples
     --------
@@ -126,14 +131,20 @@ def flow_through(rolls: RollRates, to: str = "charged_off", conf_level: float = 
     columns = jackknife(
         counts.sum(0), counts, chain, conf_level, "logit", present=counts[:, :, before].any(-1)
     )
+    product = "bucket by bucket"
     rows = []
     for g in range(len(groups)):
         for i, a in enumerate(before):
-            rows.append([*groups.iloc[g], labels[a], int(n[g, a].sum()), *(c[g, i] for c in columns)])
-    table = pd.DataFrame(rows, columns=[*groups.columns, "from_bucket", "n", *INTERVAL])
+            key = [*groups.iloc[g], labels[a]]
+            rows.append([*key, product, int(n[g, a].sum()), *(c[g, i] for c in columns)])
+            if observed is not None:
+                rows.append(
+                    [*key, f"after {observed.step} months", *_found(observed, rolls, g, a, goal, conf_level)]
+                )
+    table = pd.DataFrame(rows, columns=[*groups.columns, "from_bucket", "measured", "n", *INTERVAL])
     return FlowThrough(
         table=table,
-        estimand=f"Product of the forward roll rates from each bucket to {to.replace('_', ' ')}",
+        estimand=f"Share that flows through from each bucket to {to.replace('_', ' ')}",
         title=f"Flow-through to {to.replace('_', ' ')}",
         notes=(
             "Only accounts that roll forward at every step are in it; project() counts the detours as well.",
@@ -263,6 +274,7 @@ def project(
                 [*groups.iloc[g], month, states[i], estimate[g, k, i] * given.sum(), estimate[g, k, i],
                  error[g, k, i], low[g, k, i], high[g, k, i]]
                 for i in shown
+                if k <= steps or i not in kept
             ]  # fmt: skip
     table = pd.DataFrame(rows, columns=[*groups.columns, "month", "state", "expected", *INTERVAL])
     notes = [_ASSUMED, "Intervals are those of the rates; what is in the portfolio now is taken as known."]
@@ -279,6 +291,20 @@ def project(
         conf_level=conf_level,
         by=tuple(groups.columns),
     )
+
+
+def _found(
+    observed: RollRates, rolls: RollRates, g: int, a: int, goal: int, conf_level: float
+) -> tuple[float, ...]:
+    """Account-months, and the share of bucket ``a`` found in state ``goal``, with its interval."""
+    groups, counts, labels, _, n = _counts(observed)
+    if labels != rolls.steps.labels or not groups.equals(_counts(rolls)[0]):
+        raise FrameError(
+            "observed has other buckets or groups than rolls. Allowed: the same, with another step."
+        )
+    part, whole = counts[:, g, a, goal], counts[:, g, a].sum(-1)
+    size = n[g, a].sum()
+    return int(size), *(float(v) for v in shares(part, whole, size, conf_level))
 
 
 def _counts(rolls: RollRates) -> tuple[pd.DataFrame, np.ndarray, list[str], list[str], np.ndarray]:

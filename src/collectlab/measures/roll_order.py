@@ -162,11 +162,13 @@ def _ratio_test(table: np.ndarray) -> tuple[float, float, int]:
     size, share = counts.sum(axis=1, keepdims=True), counts.sum(axis=0) / counts.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = np.where(counts > 0, counts * np.log(counts / (size * share)), 0.0)
+        own = counts / size
         error = jackknife(counts, table, lambda c: c / c.sum(axis=1, keepdims=True))[1]
-        inflation = error**2 / (share * (1 - share) / size)
+        inflation = error**2 / (own * (1 - own) / size)
     weight = (1 - size / size.sum()) * (1 - share)
-    effect = np.nansum(weight * inflation) / weight[np.isfinite(inflation)].sum()
-    return float(2 * parts.sum()), max(float(effect), 1.0) if np.isfinite(effect) else 1.0, df
+    known = np.isfinite(inflation)
+    effect = (weight * inflation)[known].sum() / weight[known].sum() if known.any() else 1.0
+    return float(2 * parts.sum()), max(float(effect), 1.0), df
 
 
 def _p_value(statistic: float, df: int) -> float:
