@@ -12,7 +12,8 @@ from collectlab.core.errors import NotAvailable
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
 from collectlab.measures import actions, portfolio
-from collectlab.report.chapters import kpis
+from collectlab.measures import roll_rates as rolls
+from collectlab.report.chapters import changes, kpis
 from collectlab.report.chapters.summary import Summary, with_interval
 from collectlab.report.month import WINDOW_MONTHS, Month
 from collectlab.report.parts import part
@@ -198,12 +199,34 @@ def causes(month: Month) -> Result:
 
 
 @part
+def against_last_month(month: Month) -> Result:
+    """What moved the share 30 days or more past due since last month."""
+    return changes.delinquency(month)
+
+
+@part(folded=True)
+def outlook(month: Month) -> Result:
+    """Charge-offs to expect if accounts keep rolling as they did."""
+    table = month.counted(portfolio.overdue_by_bucket).table
+    start = {b: int(n) for b, n in zip(table["days_past_due"], table["accounts"]) if n}
+    matrix = rolls.roll_rates(month.book.table("snapshots"), period=month.window)
+    return rolls.project(matrix, start, months=6)
+
+
+@part
 def new_loans(month: Month) -> Result:
     """Bad rate of newly granted loans."""
     return month.counted(portfolio.new_loan_bad_rate)
 
 
+@part(folded=True)
+def vintages(month: Month) -> Result:
+    """Loans gone bad by months on book, by the quarter in which they were granted."""
+    return month.counted(rolls.vintage)
+
+
 __all__ = [
+    "against_last_month",
     "borrowers",
     "by_bucket",
     "causes",
@@ -212,6 +235,7 @@ __all__ = [
     "in_short",
     "largest",
     "new_loans",
+    "outlook",
     "prior_action",
     "scorecard",
     "set_aside",

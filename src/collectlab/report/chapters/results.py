@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import narwhals as nw
 import pandas as pd
@@ -13,7 +13,7 @@ from collectlab.measures import actions, costs, cure, survival
 from collectlab.measures import drivers as regression
 from collectlab.measures import recovery as money
 from collectlab.measures import roll_rates as rolls
-from collectlab.report.chapters import trials
+from collectlab.report.chapters import changes, trials
 from collectlab.report.chapters.summary import Summary, with_interval
 from collectlab.report.month import Month
 from collectlab.report.parts import part
@@ -27,6 +27,15 @@ def _grouped(month: Month, by: str) -> nw.LazyFrame:
     if by not in spells.collect_schema().names():
         raise NotAvailable(f"the book does not tell the {by} of an account.")
     return spells.filter(~nw.col(by).is_null())
+
+
+def _cured(
+    month: Month, spells: nw.LazyFrame, horizons: Sequence[int] = HORIZONS, by: str | None = None
+) -> cure.CureRates:
+    """Cure within horizons, allowing for what snapshots far apart hide wherever day 0 is known to the day."""
+    if month.book.about.exact_dpd:
+        return cure.between_snapshots(spells, horizons=horizons, by=by)
+    return cure.cure_rate(cure.midway(spells), horizons=horizons, by=by)
 
 
 @part
@@ -46,7 +55,7 @@ def in_short(month: Month) -> Summary:
     say(
         f"Of the episodes that began in the twelve months to {month.label}, {{}} were current again "
         f"within {month.horizon} days.",
-        lambda: cure.cure_rate(cure.midway(month.from_start), horizons=(month.horizon,)),
+        lambda: _cured(month, month.from_start, horizons=(month.horizon,)),
     )
     say(
         f"{{}} of the amount overdue at entry was paid within {month.horizon} days.",
@@ -93,26 +102,48 @@ def outcomes(month: Month) -> Result:
 @part
 def cure_by_bucket(month: Month) -> Result:
     """Cure within 30, 60 and 90 days of reaching a bucket."""
-    return cure.cure_rate(cure.midway(month.bucket_entries), horizons=HORIZONS, by="bucket")
+    return _cured(month, month.bucket_entries, by="bucket")
 
 
 @part
 def definitions(month: Month) -> Result:
     """Cure under each definition, with re-default."""
     _ = month.from_start  # not available where nobody was seen from day 0
-    return cure.definitions_compared(month.book, horizon=month.horizon)
+    return cure.definitions_compared(month.book)
+
+
+@part
+def against_last_month(month: Month) -> Result:
+    """What moved the recovery rate since last month."""
+    return changes.recovery(month)
+
+
+def _rolls(month: Month) -> rolls.RollRates:
+    return month.once("rolls", lambda: rolls.roll_rates(month.book.table("snapshots"), period=month.window))
 
 
 @part(folded=True)
 def roll_rates(month: Month) -> Result:
     """Roll rates between consecutive months."""
-    return rolls.roll_rates(month.book.table("snapshots"), period=month.window)
+    return _rolls(month)
+
+
+@part
+def flow_through(month: Month) -> Result:
+    """What flows through to charge-off."""
+    return rolls.flow_through(_rolls(month))
+
+
+@part(picture=False)
+def history(month: Month) -> Result:
+    """Whether the month before still tells."""
+    return rolls.first_order_check(month.book.table("snapshots"), period=month.window)
 
 
 @part(folded=True)
 def cure_by(month: Month, by: str) -> Result:
     """Cure rates compared"""
-    return cure.cure_rate(cure.midway(_grouped(month, by)), horizons=HORIZONS, by=by)
+    return _cured(month, _grouped(month, by), by=by)
 
 
 @part(folded=True)
@@ -178,23 +209,51 @@ def cost_by_strategy(month: Month) -> Result:
     )
 
 
+@part(folded=True)
+def net(month: Month) -> Result:
+    """Recovered, spent and net, day by day."""
+    return money.net_curve(month.from_start, month.book.table("payments"), month.book.table("actions"))
+
+
+@part
+def agencies(month: Month) -> Result:
+    """What outside agencies collected of what they were given."""
+    book = month.book
+    placed = money.placements(book.table("actions"), book.table("snapshots"), book.table("accounts"))
+    return money.liquidation(placed, book.table("payments"), by="agency", as_of=month.end).compare()
+
+
 @part
 def satisfaction(month: Month) -> Result:
     """Satisfaction, month by month."""
     return month.counted(actions.satisfaction, by="month", period=month.window)
 
 
-@part(folded=True)
-def drivers(month: Month) -> Result:
-    """What goes with cure."""
-    return regression.cure_regression(month.episodes, horizon=month.horizon)
-
-
-@part
-def hazards(month: Month) -> Result:
-    """Hazard ratios of cure, open episodes included."""
+def _model(month: Month) -> regression.HazardRatios:
     have = month.episodes.collect_schema().names()
     covariates = [c for c in regression.COVARIATES if c in have]
     if not covariates:
         raise NotAvailable(f"this book has none of the characteristics {', '.join(regression.COVARIATES)}.")
-    return regression.cox_regression(month.episodes, covariates=covariates, steps=regression.STEPS)
+    customer = "customer_id" if "customer_id" in have else "account_id"
+    return month.once(
+        "hazards",
+        lambda: regression.proportional_hazards(
+            cure.midway(month.episodes),
+            covariates=covariates,
+            entry="entry_day",
+            steps=regression.STEPS,
+            cluster=customer,
+        ),
+    )
+
+
+@part(folded=True)
+def drivers(month: Month) -> Result:
+    """What goes with cure, in percentage points."""
+    return _model(month).in_points(horizon=month.horizon)
+
+
+@part(picture=False)
+def hazards(month: Month) -> Result:
+    """Hazard ratios of cure."""
+    return _model(month)
