@@ -147,12 +147,13 @@ def _parts_of_file(sql: str, columns: list[str], parts: int) -> list[Part] | Non
 
     def reader(first: int, last: int) -> Part:
         def read() -> Iterator[pa.RecordBatch]:
-            with pq.ParquetFile(path, read_dictionary=texts) as file:
-                chosen = list(range(first, last))
-                for batch in file.iter_batches(
-                    8 * BATCH, row_groups=chosen, columns=columns, use_threads=False
-                ):
-                    yield batch.select(columns)
+            # One row group at a time, unbuffered: reading ahead costs a fifth more.
+            with pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False) as file:
+                for group in range(first, last):
+                    for batch in file.iter_batches(
+                        2 * BATCH, row_groups=[group], columns=columns, use_threads=False
+                    ):
+                        yield batch.select(columns)
 
         return read
 

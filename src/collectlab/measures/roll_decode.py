@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Days of the table of months: 1970 to 2299.
 _LAST_DAY = (dt.date(2300, 1, 1) - dt.date(1970, 1, 1)).days
+#: No row ended.
+_NEVER = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint8))
 #: Up to here sums of whole numbers held as floats are exact.
 EXACT = 2.0**53
 
@@ -92,57 +94,63 @@ class Rows:
             None if self.group is None else self.group[rows],
         )
 
+    def edge(self, which: int) -> Rows:
+        """The rows of one account, copied: a view would keep the whole batch in memory."""
+        import pyarrow as pa
+
+        rows = self.part(which, which + 1)
+        arrays = (rows.day, rows.month, rows.state, rows.money, rows.group)
+        ids = self.ids.take(pa.array([which]))
+        return Rows(
+            rows.starts, ids, rows.replicate.copy(), *(None if a is None else a.copy() for a in arrays)
+        )
+
 
 def decode(plan: Plan, batch: pa.RecordBatch) -> Rows:
     """One batch as arrays, without the rows that count nowhere."""
     import pyarrow as pa
 
     column = {name: batch.column(name) for name in batch.schema.names}
-    if plan.status:
-        status = column[plan.status]
-        status = status if pa.types.is_dictionary(status.type) else status.dictionary_encode()
-        names = status.dictionary.to_pylist()
-        plan.statuses.update(n for n in names if n is not None)
-        code = np.array([_terminal(plan, n) for n in [*names, None]], dtype=np.uint8)
-    else:
-        code = np.zeros(1, dtype=np.uint8)
-    terminal = None
-    if code.any():
-        place = status.indices.fill_null(len(names)) if status.null_count else status.indices
-        terminal = code[place.to_numpy()]
-    keep = _usable(plan, column, terminal)
+    ended, code = _ended(plan, column[plan.status]) if plan.status else _NEVER
+    keep = _usable(plan, column, ended)
     if keep is not None:
-        if not keep.any():
-            none = np.zeros(0, dtype=np.int64)
-            return Rows(none, pa.array([]), none, none, none, none, None, None)
-        chosen = pa.array(keep)
-        column = {name: values.filter(chosen) for name, values in column.items()}
-        terminal = None if terminal is None else terminal[keep]
+        if keep.any():
+            return decode(plan, batch.filter(pa.array(keep)))
+        none = np.zeros(0, dtype=np.int64)
+        return Rows(none, pa.array([]), none, none, none, none, None, None)
     day, month = column[plan.date].view(pa.int32()).to_numpy(), _months(column[plan.date])
     days = column[plan.dpd]
     days = (days.fill_null(0) if days.null_count else days).to_numpy().astype(np.int64, copy=False)
     state = np.take(_bucket_of(tuple(plan.bounds)), days, mode="clip")
-    if terminal is not None:
-        ended = np.flatnonzero(terminal > 0)
-        state[ended] = terminal[ended]
+    state[ended] = code
     starts, ids = _accounts(column[plan.account])
     money = None if plan.weight is None else _cents(column[plan.weight])
     group = _group_codes(plan, [column[c] for c in plan.by]) if plan.by else None
     return Rows(starts, ids, np.zeros(0, int), day, month, state, money, group)
 
 
-def _terminal(plan: Plan, status: str | None) -> int:
-    if status is None or status == "open" or status not in STATUSES:
-        return 0
-    return len(plan.bounds) - 1 + STATUSES.index(status)
+def _ended(plan: Plan, status: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows are in a terminal state, and in which."""
+    import pyarrow as pa
+
+    status = status if pa.types.is_dictionary(status.type) else status.dictionary_encode()
+    names = status.dictionary.to_pylist()
+    plan.statuses.update(n for n in names if n is not None)
+    state = {i: len(plan.bounds) - 1 + STATUSES.index(n) for i, n in enumerate(names) if n in STATUSES[1:]}
+    if not state:
+        return _NEVER
+    place = (status.indices.fill_null(len(names)) if status.null_count else status.indices).to_numpy()
+    ended = np.flatnonzero(np.logical_or.reduce([place == i for i in state]))
+    return ended, np.array([state.get(i, 0) for i in range(len(names))], dtype=np.uint8)[place[ended]]
 
 
-def _usable(plan: Plan, column: dict[str, pa.Array], terminal: np.ndarray | None) -> np.ndarray | None:
+def _usable(plan: Plan, column: dict[str, pa.Array], ended: np.ndarray) -> np.ndarray | None:
     """Which rows count; None for all. Open rows without days past due, or rows without id or date, do not."""
     masks = [column[c].is_valid().to_numpy(False) for c in (plan.account, plan.date) if column[c].null_count]
     if column[plan.dpd].null_count:
-        known = column[plan.dpd].is_valid().to_numpy(False)
-        masks.append(known if terminal is None else known | (terminal > 0))
+        known = column[plan.dpd].is_valid().to_numpy(False).copy()
+        known[ended] = True
+        masks.append(known)
     if plan.start or plan.end:
         import pyarrow as pa
 

@@ -110,8 +110,7 @@ def _count_part(plan: Plan, batches: Iterator[pa.RecordBatch], door: duckdb.Duck
             last = len(rows.starts) - 1
             if last > 1:
                 _add(count, rows.part(1, last))
-            # Copies: a view would keep the whole batch in memory.
-            count.edges += [joined([rows.part(i, i + 1)]) for i in sorted({0, last})]
+            count.edges += [rows.edge(i) for i in sorted({0, last})]
     return count
 
 
@@ -176,9 +175,8 @@ def _lengths(starts: np.ndarray, n: int) -> np.ndarray:
 
 def _near(plan: Plan, state: np.ndarray, near: np.ndarray) -> np.ndarray:
     """Each row's state in the month after; ``plan.states`` where there is none."""
-    to = np.full(len(state), plan.states, dtype=np.uint8)
-    np.copyto(to[:-1], state[1:], where=near)
-    return to
+    none = np.uint8(plan.states)
+    return np.append(np.where(near, state[1:], none), none)
 
 
 def _far(plan: Plan, month: np.ndarray, state: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -207,9 +205,10 @@ def _count_missing(
     last = month[starts + lengths - 1][np.searchsorted(starts, none, side="right") - 1]
     goes_on = last >= month[none] + plan.step
     count.gap += int(goes_on.sum())
-    unseen = np.bincount(month[none[~goes_on]])
-    for m in np.flatnonzero(unseen).tolist():
-        count.unseen[m] = count.unseen.get(m, 0) + int(unseen[m])
+    if len(left := month[none[~goes_on]]):
+        first = int(left.min())
+        for m, times in enumerate(np.bincount(left - first).tolist(), first):
+            count.unseen[m] = count.unseen.get(m, 0) + times
 
 
 def _grow(count: _Count, what: str, new: np.ndarray) -> None:
