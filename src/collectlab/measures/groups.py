@@ -53,16 +53,28 @@ def group_codes(cells: pd.DataFrame, groups: pd.DataFrame, by: Sequence[str]) ->
     return row[key[: len(cells)]]
 
 
-def coded_groups(cells: pd.DataFrame, by: Sequence[str]) -> tuple[pd.DataFrame, np.ndarray]:
-    """:func:`distinct_groups` and :func:`group_codes` at once, for tables of many rows and few groups."""
+def coded_groups(
+    cells: pd.DataFrame, by: Sequence[str], text: Collection[str] = ()
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """:func:`distinct_groups` and :func:`group_codes` at once, for tables of many rows and few groups.
+
+    ``text`` names columns that are held as categories only to save room, in no order of their own.
+    """
+    if not by:
+        return pd.DataFrame(index=[0]), np.zeros(len(cells), dtype=int)
     key = np.zeros(len(cells), dtype=np.int64)
     for column in by:
         codes, values = pd.factorize(cells[column], use_na_sentinel=False)
         key = pd.factorize(key * (len(values) + 1) + codes)[0]
-    first = np.unique(key, return_index=True)[1]
-    few = cells.iloc[first]
-    groups = distinct_groups(few, by)
-    return groups, group_codes(few, groups, by)[key]
+    few = cells[list(by)].iloc[np.unique(key, return_index=True)[1]]
+    for column in by:
+        if column in text:
+            few = few.assign(**{column: few[column].astype(object).where(few[column].notna(), None)})
+    ranks = [_ranks(few[column]) for column in by]
+    order = sorted(range(len(few)), key=lambda i: [rank[i] for rank in ranks])
+    place = np.empty(len(few), dtype=int)
+    place[order] = np.arange(len(few))
+    return few.iloc[order].reset_index(drop=True), place[key]
 
 
 def groups_of(

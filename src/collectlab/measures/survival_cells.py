@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -32,6 +32,10 @@ class Track:
         came = np.concatenate([[0.0], np.cumsum(self.entered)])
         left = np.concatenate([[0.0], np.cumsum(self.exits.sum(axis=0))])
         return came[np.searchsorted(self.entry_days, days)] - left[np.searchsorted(self.days, days)]
+
+    def kept(self, name: str, make: Callable[[Track], Any]) -> Any:
+        """What ``make`` computes of these counts, computed once."""
+        return self.__dict__.setdefault("_kept", {}).get(name) or self._kept.setdefault(name, make(self))
 
     @property
     def last_day(self) -> int:

@@ -70,9 +70,11 @@ def outcome_codes(column: pd.Series, name: str, faults: list[str]) -> tuple[tupl
     return outcomes, codes[position]
 
 
-def grouped(cells: pd.DataFrame, by: list[str], faults: list[str]) -> tuple[pd.DataFrame, np.ndarray]:
+def grouped(
+    cells: pd.DataFrame, by: list[str], faults: list[str], text: Sequence[str] = ()
+) -> tuple[pd.DataFrame, np.ndarray]:
     """The groups in reading order, under their own names, and each cell's code."""
-    groups, code = coded_groups(cells, by_keys(by))
+    groups, code = coded_groups(cells, by_keys(by), text)
     try:
         refuse_many_groups(groups, by)
     except FrameError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import narwhals as nw
@@ -11,7 +12,7 @@ import pandas as pd
 
 from collectlab.book.episodes import OUTCOMES
 from collectlab.core.columns import as_list, free_name, row_count
-from collectlab.core.engine import collect, require, scan, streams
+from collectlab.core.engine import collect, fetch, require, scan, streams
 from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.jackknife import with_replicates
 from collectlab.measures.groups import by_keys, group_codes
@@ -135,7 +136,9 @@ def count_cells(
         )
     if faults:
         raise FrameError(faults)
-    if by and streams(lazy):
+    if isinstance(frame, pd.DataFrame):
+        refuse_many_groups(frame[by].head(_FIRST_ROWS).drop_duplicates() if by else [], by, so_far=True)
+    elif by and (isinstance(frame, (str, Path)) or streams(lazy)):
         first = lazy.select(**_keys(by)).head(_FIRST_ROWS).group_by(*_keys(by)).agg(rows=nw.len())
         refuse_many_groups(collect(first)[by_keys(by)], by, so_far=True)
     if cluster is not None:
@@ -170,7 +173,9 @@ def count_cells(
         blank |= {c: nw.lit(0) for c in wait}
         entries = entries.with_columns(**blank).select(*columns)
         query = nw.concat([_same_types(exits.select(*columns)), _same_types(entries)], how="vertical")
-    cells = collect(query)
+    table = fetch(query).to_native()
+    text = [f.name for f in table.schema if str(f.type) in ("string", "large_string")]
+    cells = table.to_pandas(strings_to_categorical=True)  # a few names in many rows
     if cells.empty:
         raise NothingToCount("the frame has no rows. Allowed: at least one episode.")
     if schema[outcome].is_integer():  # gaps, in the rows of entries, must not turn codes into floats
@@ -179,7 +184,7 @@ def count_cells(
     states = np.zeros(len(cells), dtype=int) if entry is None else cells["state"].to_numpy(int)
     left, came = states != _CAME, states == _CAME
     rows = cells["rows"].to_numpy(dtype=float)
-    check = Check(cells[left], rows[left])
+    check = Check(cells, rows) if entry is None else Check(cells[left], rows[left])
     day = np.full(len(cells), float(FROM_THE_START))
     day[left] = check.whole_days(duration, negative=False)
     if entry is not None:
@@ -196,7 +201,7 @@ def count_cells(
             "weights above 0 (and up to 10¹²)",
         )
     outcomes, codes = outcome_codes(cells["outcome"], outcome, check.faults)
-    groups, group = grouped(cells, by, check.faults)
+    groups, group = grouped(cells, by, check.faults, text)
     if check.faults:
         raise FrameError(check.faults)
 
@@ -215,7 +220,10 @@ def count_cells(
         groups, group = groups.iloc[kept].reset_index(drop=True), np.searchsorted(kept, group)
     replicate = None if cluster is None else cells["replicate"].to_numpy(dtype=np.int64)
     exits = np.flatnonzero(left)
-    exits = exits[np.lexsort((codes[exits], day[exits], group[exits]))]
+    days = day[exits].astype(np.int64)
+    exits = exits[
+        np.argsort((group[exits] * (days.max() + 1) + days) * len(outcomes) + codes[exits], kind="stable")
+    ]
     entered = exits if entry is None else np.flatnonzero(came)
     entered = entered[np.lexsort((day[entered], group[entered]))]
     waits = np.zeros(len(cells)) if seen is None else cells["wait"].to_numpy(float, na_value=0.0)

@@ -65,23 +65,29 @@ def survival_interval(
 
 def incidence(track: Track, k: int) -> tuple[np.ndarray, np.ndarray]:
     """F of outcome ``k`` on each exit day and its Greenwood-type standard error (all but the last compete)."""
-    n, d, dk = _at_risk(track), track.exits[:-1].sum(axis=0), track.exits[k]
-    staying = np.cumprod(1 - d / n)
-    before = np.concatenate([[1.0], staying[:-1]])
-    share = np.cumsum(before * dk / n)
-    with np.errstate(divide="ignore"):
-        # Where all leave at once S becomes 0 and F stays: the factor F(t) − F(s) is 0 from there on.
-        a = np.where(n > d, d / (n * (n - d)), 0.0)
-    b = before**2 * dk * (n - dk) / n**3
+    n, before, a, sum_a = track.kept("competing", _competing)
+    dk = track.exits[k]
     c = before * dk / n**2
+    share = np.cumsum(c * n)
+    b = before * c * (n - dk) / n
     variance = (
-        share**2 * np.cumsum(a)
+        share**2 * sum_a
         - 2 * share * np.cumsum(share * a)
         + np.cumsum(share**2 * a)
         + np.cumsum(b)
         - 2 * (share * np.cumsum(c) - np.cumsum(share * c))
     )
     return share, np.sqrt(np.maximum(variance, 0.0))
+
+
+def _competing(track: Track) -> tuple[np.ndarray, ...]:
+    """What the incidences of all outcomes share: at risk, S before the day, Greenwood's terms and their sum."""
+    n, d = _at_risk(track), track.exits[:-1].sum(axis=0)
+    before = np.concatenate([[1.0], np.cumprod(1 - d / n)[:-1]])
+    with np.errstate(divide="ignore"):
+        # Where all leave at once S becomes 0 and F stays: the factor F(t) − F(s) is 0 from there on.
+        a = np.where(n > d, d / (n * (n - d)), 0.0)
+    return n, before, a, np.cumsum(a)
 
 
 def share_interval(
