@@ -6,6 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -84,3 +85,16 @@ def test_the_notebooks_of_the_report_hold_no_logic_and_the_same_parameters():
         assert len(tagged) == 1
         heads.add(tagged[0])
     assert len(heads) == 1
+
+
+def test_the_extract_to_explore_with_is_the_example_under_other_names():
+    """Synthetic rows only, and never older than the example they come from."""
+    extract = pd.read_csv(ROOT / "notebooks" / "explore" / "my_extract.csv")
+    example = pd.read_parquet(ROOT / "data" / "example" / "snapshots.parquet")
+    rows = example[example["account_id"].isin(extract["Loan no."])].sort_values(["account_id", "as_of"])
+    assert extract["Loan no."].tolist() == rows["account_id"].tolist()
+    assert extract["Month end"].tolist() == pd.to_datetime(rows["as_of"]).dt.strftime("%d.%m.%Y").tolist()
+    assert extract["Days late"].tolist() == rows["days_past_due"].tolist()
+    assert extract["State"].replace("written off", "charged_off").tolist() == rows["status"].tolist()
+    accounts = pd.read_parquet(ROOT / "data" / "example" / "accounts.parquet").set_index("account_id")
+    assert extract["Product"].tolist() == accounts.loc[extract["Loan no."], "product"].tolist()

@@ -74,7 +74,11 @@ def glm(days):
         [pd.get_dummies(days["j"]).to_numpy(float), days[["card", "home", "score"]].to_numpy(float)]
     )
     family = sm.families.Binomial(link=sm.families.links.CLogLog())
-    return days, X, sm.GLM(days["event"].to_numpy(float), X, family=family).fit(method="newton", tol=1e-12, maxiter=100)
+    return (
+        days,
+        X,
+        sm.GLM(days["event"].to_numpy(float), X, family=family).fit(method="newton", tol=1e-12, maxiter=100),
+    )
 
 
 OPTIONS = {"covariates": ["product", "score"], "entry": "entry", "steps": {"score": 1}}

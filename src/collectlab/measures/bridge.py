@@ -253,14 +253,14 @@ def _table(
     labels: tuple[str, str],
 ) -> pd.DataFrame:
     words = {
-        "before": f"as it was reported for {labels[0]}",
+        "before": f"the figure for {labels[0]}, as known then",
         "restatement": f"late and corrected data: {labels[0]} as it is known now",
         "maturity": f"the same {'episodes' if figure.follows else 'accounts'} of {labels[0]}, followed for longer",
         "volume": f"more or less {figure.of}",
         "mix": f"segments have other shares of the {figure.of} than before",
         "rate": "changed within the segments" if told_apart else "changed from one month to the next",
         "definition": "something else is counted from now on",
-        "after": f"as it is reported for {labels[1]}",
+        "after": f"the figure for {labels[1]}",
     }
     rounded = rounded_steps(steps, figure.unit)
     rows = []

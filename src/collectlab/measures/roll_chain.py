@@ -147,9 +147,9 @@ def flow_through(
         estimand=f"Share that flows through from each bucket to {to.replace('_', ' ')}",
         title=f"Flow-through to {to.replace('_', ' ')}",
         notes=(
-            "Only accounts that roll forward at every step are in it; project() counts the detours as well.",
+            "Only accounts that roll forward at every step are in it; those that rest or go back first are not.",
         ),
-        formats={"n": "count"},
+        formats={"n": "count"} | ({"measured": "hidden"} if observed is None else {}),
         conf_level=conf_level,
         by=tuple(groups.columns),
     )

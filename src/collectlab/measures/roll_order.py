@@ -142,9 +142,10 @@ def first_order_check(
         ),
         formats={
             "n": "count",
-            "statistic": "number",
-            "df": "count",
-            "p_value": "p_value",
+            "statistic": "hidden",
+            "design_effect": "hidden",
+            "df": "hidden",
+            "p_value": "hidden",
             "p_value_holm": "p_value",
         },
         conf_level=conf_level,

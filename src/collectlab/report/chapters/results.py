@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import narwhals as nw
 import pandas as pd
 
+from collectlab.core import engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.results import Result
 from collectlab.measures import actions, costs, cure, survival
@@ -109,7 +110,8 @@ def cure_by_bucket(month: Month) -> Result:
 def definitions(month: Month) -> Result:
     """Cure under each definition, with re-default."""
     _ = month.from_start  # not available where nobody was seen from day 0
-    return cure.definitions_compared(month.book)
+    # A probation of three months leaves nearly nobody cured by day 90.
+    return cure.definitions_compared(month.book, horizon=180, redefault_horizon=180)
 
 
 @part
@@ -219,6 +221,8 @@ def net(month: Month) -> Result:
 def agencies(month: Month) -> Result:
     """What outside agencies collected of what they were given."""
     book = month.book
+    if "agency" not in book.columns("actions"):
+        raise NotAvailable("the book's actions name no agency.")
     placed = money.placements(book.table("actions"), book.table("snapshots"), book.table("accounts"))
     return money.liquidation(placed, book.table("payments"), by="agency", as_of=month.end).compare()
 
@@ -232,6 +236,8 @@ def satisfaction(month: Month) -> Result:
 def _model(month: Month) -> regression.HazardRatios:
     have = month.episodes.collect_schema().names()
     covariates = [c for c in regression.COVARIATES if c in have]
+    told = engine.collect(month.episodes.select(nw.col(c).n_unique() for c in covariates))
+    covariates = [c for c in covariates if told[c][0] > 1]
     if not covariates:
         raise NotAvailable(f"this book has none of the characteristics {', '.join(regression.COVARIATES)}.")
     customer = "customer_id" if "customer_id" in have else "account_id"
