@@ -46,7 +46,9 @@ def by_month(
     frame = checked(source, by=by, money=money, account=account, date=date, dpd=dpd)
     schema = frame.collect_schema()
     if status in schema:
-        check_statuses(collect(distinct(frame.select(status=nw.col(status).cast(nw.String))))["status"], status)
+        check_statuses(
+            collect(distinct(frame.select(status=nw.col(status).cast(nw.String))))["status"], status
+        )
     day = nw.col(date).cast(nw.Date)
     counter = nw.col(dpd)
     if schema[dpd].is_float():
