@@ -147,7 +147,7 @@ def flow_through(
         estimand=f"Share that flows through from each bucket to {to.replace('_', ' ')}",
         title=f"Flow-through to {to.replace('_', ' ')}",
         notes=(
-            "Only accounts that roll forward at every step are in it; those that rest or go back first are not.",
+            "Bucket by bucket, only accounts that roll forward at every step count, not those that rest or go back first.",
         ),
         formats={"n": "count"} | ({"measured": "hidden"} if observed is None else {}),
         conf_level=conf_level,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collectlab.core.errors import BookError, NotAvailable
 from collectlab.core.results import Result
 from collectlab.measures import bridge
 from collectlab.report.month import Month, months_before
@@ -20,5 +21,8 @@ def recovery(month: Month) -> Result:
 
 def _bridge(month: Month, figure: bridge.Figure) -> Result:
     by = "product" if "product" in month.book.columns("accounts") else None
-    before = month.book.until(months_before(month.end, 1))
+    try:
+        before = month.book.until(months_before(month.end, 1))
+    except BookError as error:
+        raise NotAvailable("the book has no snapshots of the month before.") from error
     return bridge.month_on_month(before, month.book, measure=figure, segments=by)

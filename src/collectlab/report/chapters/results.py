@@ -133,7 +133,11 @@ def roll_rates(month: Month) -> Result:
 @part
 def flow_through(month: Month) -> Result:
     """What flows through to charge-off."""
-    return rolls.flow_through(_rolls(month))
+    try:
+        year = rolls.roll_rates(month.book.table("snapshots"), step=12)
+    except NotAvailable:
+        year = None
+    return rolls.flow_through(_rolls(month), observed=year)
 
 
 @part(picture=False)
