@@ -19,7 +19,7 @@ from collectlab.core.engine import collect, scan
 from collectlab.core.errors import BookError, FrameError
 from collectlab.effects import experiment, experiment_frame
 from collectlab.measures import actions, bridge, costs, cure, drivers, portfolio, recovery, survival
-from collectlab.measures.roll_rates import roll_rates
+from collectlab.measures.roll_rates import first_order_check, roll_rates, vintage
 
 KM = dict(duration="exit_day", outcome="outcome", entry="entry_day")
 PERIOD = ("2026-03-01", "2026-08-31")
@@ -57,6 +57,9 @@ CALLS = {
     # snapshots
     "roll_rates": lambda b: roll_rates(b.table("snapshots")),
     "roll_rates, by balance": lambda b: roll_rates(b, weight="balance", by="product"),
+    "roll_rates, three months on": lambda b: roll_rates(b.table("snapshots"), step=3),
+    "first_order_check": lambda b: first_order_check(b.table("snapshots")),
+    "vintage": lambda b: vintage(b.table("snapshots"), b.table("accounts")),
     "delinquency_rate": lambda b: portfolio.delinquency_rate(b, by="product", weight="balance"),
     "delinquency_trend": lambda b: portfolio.delinquency_trend(b, by="region"),
     "overdue_by_bucket": lambda b: portfolio.overdue_by_bucket(b),
