@@ -16,6 +16,7 @@ lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check -q src tests benchmarks
 	$(BIN)/lint-imports
+	$(BIN)/mypy --no-error-summary
 
 lab: $(READY)               ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks

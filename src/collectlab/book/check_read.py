@@ -304,7 +304,7 @@ def _pandas_to_arrow(name: str, native: Any) -> Any:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[return-value]
 
 
 def _read_csv(name: str, path: Path, encoding: str) -> Raw:

@@ -271,5 +271,5 @@ class Days(Ledger):
         lost = status == CHARGED_OFF
         due[lost] = balance[lost] = self.written_off[i[lost]]
         kinds = (np.int32, np.int32, np.int64, np.int64, np.int8, bool)
-        columns = (i, dpd, due, balance, status, self.forborne[i])
+        columns: tuple[np.ndarray, ...] = (i, dpd, due, balance, status, self.forborne[i])
         self.snapshots.append((day, *(c.astype(k) for c, k in zip(columns, kinds))))

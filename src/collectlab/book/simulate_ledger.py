@@ -140,8 +140,8 @@ class Ledger:
     def _fallen_due(self, i, day: int, inclusive: bool) -> np.ndarray:
         """Instalments due before ``day`` (or by it), for accounts ``i``."""
         due_day = self.a["due_day"][i]
-        this_month = due_day <= self.dom if inclusive else due_day < self.dom
-        return np.clip(self.m - self.due0[i] + this_month, 0, self.term[i])
+        this_month = due_day <= self.dom if inclusive else due_day < self.dom  # type: ignore[attr-defined]
+        return np.clip(self.m - self.due0[i] + this_month, 0, self.term[i])  # type: ignore[attr-defined]
 
     def _days_past_due(self, i, day: int) -> np.ndarray:
         count = self._fallen_due(i, day, inclusive=False)
@@ -161,7 +161,7 @@ class Ledger:
         )
         power = (1 + self.growth[i]) ** np.minimum(done, 400)
         loan = a["principal"][i] * (self.full[i] - power) / (self.full[i] - 1)
-        wiggle = 0.9 + 0.2 * self.luck.uniform(a["key"][i], "card use", self.m)
+        wiggle = 0.9 + 0.2 * self.luck.uniform(a["key"][i], "card use", self.m)  # type: ignore[attr-defined]
         arrears = self._arrears(i, day, inclusive=False)
         card = a["principal"][i] * a["utilisation"][i] * wiggle + arrears
         return np.maximum(np.round(np.where(a["product"][i] == 1, card, loan)).astype(np.int64), arrears)

@@ -95,11 +95,11 @@ def with_replicates(
         sql = f"*, cast(cast('0x' || {hexes} AS BIGINT) % {groups:d} AS INTEGER) AS {quote(name)}"
         return nw.from_native(frame.to_native().project(sql))
     if frame.implementation.is_pyspark():
-        from pyspark.sql import functions as sql
+        from pyspark.sql import functions as spark
 
         native = frame.to_native()
-        text = sql.coalesce(native[column].cast("string"), sql.lit(""))
-        number = sql.conv(sql.substring(sql.md5(text), 1, 8), 16, 10).cast("bigint")
+        text = spark.coalesce(native[column].cast("string"), spark.lit(""))
+        number = spark.conv(spark.substring(spark.md5(text), 1, 8), 16, 10).cast("bigint")
         return nw.from_native(native.withColumn(name, (number % groups).cast("int")))
     if not frame.implementation.is_polars():
         raise FrameError(

@@ -69,7 +69,7 @@ def _shown_axes() -> type[Axes]:
     class ShownAxes(Plain):
         def _repr_png_(self) -> bytes:
             buffer = io.BytesIO()
-            self.figure.savefig(buffer, format="png", metadata={"Software": None})
+            self.figure.savefig(buffer, format="png", metadata={"Software": None})  # type: ignore[union-attr]
             return buffer.getvalue()
 
         def __repr__(self) -> str:
@@ -220,4 +220,4 @@ def save_svg(ax: Axes, target) -> None:
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
-        ax.figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
+        ax.figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})  # type: ignore[union-attr]

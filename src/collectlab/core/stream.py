@@ -103,7 +103,7 @@ def each(
 
 
 def _to_the_end(part: Part, work: Callable, door: duckdb.DuckDBPyConnection) -> Any:
-    with closing(part()) as batches:
+    with closing(part()) as batches:  # type: ignore[type-var]
         return work(batches, door)
 
 

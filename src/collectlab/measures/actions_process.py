@@ -95,7 +95,9 @@ def legal_cases(
         )
         return curve.quantiles(0.5).table.iloc[0][list(INTERVAL)].to_dict()
 
-    found = {"median_days": given([median_days(part) for part in _by_group(cases, counts)], "days")}
+    found: dict[str, Ratio | Given] = {
+        "median_days": given([median_days(part) for part in _by_group(cases, counts)], "days")
+    }
     if "recovered" in names:
         found["success"] = Ratio(counts["won"], counts["known"])
     if {"cost", "recovered"} <= set(names):

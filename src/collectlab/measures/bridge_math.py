@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,13 +82,13 @@ class Change:
     rate: np.ndarray
 
 
-def level(top: np.ndarray, base: np.ndarray, total: bool, scale: object) -> object:
+def level(top: np.ndarray, base: np.ndarray, total: bool, scale: Any) -> Any:
     """The figure: a ratio, or a total."""
     return top.sum() * scale if total else top.sum() * scale / base.sum()
 
 
 def decompose(
-    before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray], total: bool, scale: object
+    before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray], total: bool, scale: Any
 ) -> Change:
     r"""Mix and rate by the mean of both months, so that neither goes first.
 

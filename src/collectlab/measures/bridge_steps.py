@@ -28,7 +28,7 @@ def steps_of(
     is_total = figures["before"].total
 
     def walk(spread: Mapping[str, tuple], scale: Any) -> dict:
-        height = {n: level(*spread[n], is_total, scale(figures[n].scale)) for n in names}
+        height = {n: level(spread[n][0], spread[n][1], is_total, scale(figures[n].scale)) for n in names}
         change = decompose(spread[start], spread["same_definition"], is_total, scale(figures[start].scale))
         out = {"before": height["before"]}
         if "restated" in names:
@@ -118,13 +118,13 @@ def by_segment(
     start = names[names.index("same_definition") - 1]
     ends = {n: tallies[n] for n in (start, "same_definition")}
     whole = [t.spread(t.sums.sum(axis=0)) for t in ends.values()]
-    change = decompose(
-        *((exact(top), exact(base)) for top, base in whole), figure.total, fraction(figure.scale)
-    )
+    was, now = ((exact(top), exact(base)) for top, base in whole)
+    change = decompose(was, now, figure.total, fraction(figure.scale))
     total, parts, unpack = packed(ends, figure.total)
 
     def statistic(sums: np.ndarray) -> np.ndarray:
-        found = decompose(*unpack(sums).values(), figure.total, figure.scale)
+        was, now = unpack(sums).values()
+        found = decompose(was, now, figure.total, figure.scale)
         return np.stack([found.mix, found.rate]).astype(float)
 
     jack = jackknife(total, parts, statistic, conf_level)

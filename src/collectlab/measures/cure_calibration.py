@@ -275,7 +275,7 @@ def _summary(table: pd.DataFrame, z: float) -> pd.DataFrame:
         off = np.abs(seen - said)
         blank = dict.fromkeys(INTERVAL[1:], np.nan) | {"p_value": np.nan}
         values = [np.asarray(v) for v in (observed, spread)]
-        low, high = interval(*values, z, "cloglog")
+        low, high = interval(values[0], values[1], z, "cloglog")
         sound = error > 0
         test = chdtrc(int(sound.sum()), ((off[sound] / error[sound]) ** 2).sum()) if sound.any() else np.nan
         if np.isnan(seen).any():

@@ -42,8 +42,8 @@ class Design:
                 levels.append(None)
                 continue
             size = cells.groupby(column.astype(str))["n"].sum()
-            levels.append(tuple(sorted(size.index, key=lambda v: (-size[v], natural(v)))[:1]))
-            levels[-1] += tuple(sorted((v for v in size.index if v != levels[-1][0]), key=natural))
+            most = min(size.index, key=lambda v: (-size[v], natural(v)))
+            levels.append((most, *sorted((v for v in size.index if v != most), key=natural)))
         return cls(tuple(names), tuple(keys), tuple(levels))
 
     @property

@@ -332,7 +332,7 @@ def _binned(
         bounds = np.arange(len(cells))
     else:
         share = (np.cumsum(n) - n / 2) / n.sum()
-        bounds = np.unique(np.searchsorted(share, np.arange(1, bins + 1) / bins, side="left") - 1)
+        bounds = np.unique(np.searchsorted(share, np.arange(1, bins + 1) / bins, side="left") - 1)  # type: ignore[operator]
         bounds = np.union1d(bounds[bounds >= 0], len(cells) - 1)
         notes.append(
             f"{name}: counted in {len(bounds)} bins of about equal size, each read as the mean of its values."

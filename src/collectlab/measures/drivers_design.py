@@ -146,7 +146,7 @@ def independent(terms: list[Term]) -> tuple[list[Term], list[str]]:
             column = term.matrix[:, contrast[4]]
             rest = column - basis @ (basis.T @ column)
             rest -= basis @ (basis.T @ rest)
-            if np.linalg.norm(rest) <= 1e-8 * max(np.linalg.norm(column), 1e-300):
+            if np.linalg.norm(rest) <= 1e-8 * max(float(np.linalg.norm(column)), 1e-300):
                 notes.append(
                     f"{term.name} = {contrast[0]} follows from the characteristics before it; left out."
                 )

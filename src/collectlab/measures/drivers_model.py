@@ -86,7 +86,7 @@ class Model:
             scores = self.scores if len(gradient) > 1 else [self.event_scores]
             influence = sum(a @ up + b @ step for (a, b), (up, step) in zip(scores, solved))
             groups = len(influence)
-            return np.sqrt(groups / max(groups - 1, 1) * (influence**2).sum(axis=0)) if groups > 1 else np.nan
+            return np.sqrt(groups / max(groups - 1, 1) * (influence**2).sum(axis=0)) if groups > 1 else np.nan  # type: ignore[return-value]
         if len(gradient) > 1:
             for (i, j), block in self._crosses.items():
                 up, step = block.times(*solved[j])

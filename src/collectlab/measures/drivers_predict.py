@@ -167,7 +167,7 @@ def event_free(model: Model, profiles: dict, horizon: Any, conf_level: float) ->
         beta = sum(np.outer(X[s, p], by_day[stage == s].sum(axis=0)) for s in range(model.design.stages))
         total = np.cumsum(mu[p])
         survival = np.exp(-total)
-        error = survival * model.errors([(alpha, beta)])
+        error = survival * model.errors([(alpha, beta)])  # type: ignore[list-item]
         high, low = (1 - x for x in interval(1 - survival, error, z, "cloglog"))
         out.append(
             pd.DataFrame({"profile": name, "day": days, "estimate": survival, "std_error": error}).assign(

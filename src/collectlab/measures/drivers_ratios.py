@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -150,7 +150,7 @@ class HazardRatios(Result):
         """
         rows, model, seen = [], self.model, set()
         told = set(zip(self.table["term"], self.table["level"]))
-        shares = {(): predict.standardised(model, 0, horizon)}
+        shares: dict[tuple, Any] = {(): predict.standardised(model, 0, horizon)}
 
         def share(i: int, code: int | None):
             if (i, code) not in shares:

@@ -150,7 +150,8 @@ def count_flows(
         return sums_at(where, values, (GROUPS, len(groups), horizon + 2))[..., : horizon + 1]
 
     began, ended = lay(used, "__from", used["__n"]), lay(used, "__to", used["__n"])
-    flow, accounting, kinds = {}, {}, ()
+    flow: dict[Any, np.ndarray] = {}
+    accounting, kinds = {}, ()
     sorts = ["__counted", "__over", "__early"]
     for name, frame in zip(money, frames):
         counted = _match(spells, frame, by=by, horizon=horizon, capped=name in cap)

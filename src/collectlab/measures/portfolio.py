@@ -252,7 +252,7 @@ class _Series:
         last = counted.groupby("month")["date"].max()
         where, shape = (counted["replicate"].to_numpy(int), group, month), (GROUPS, len(groups), len(months))
         arrays = [sums_at(where, counted[c], shape) for c in ("part", "weight", "n", "late")]
-        return cls(groups, months, [pd.Timestamp(last[m]).date() for m in months], *arrays, weighted)
+        return cls(groups, months, [pd.Timestamp(last[m]).date() for m in months], *arrays, weighted)  # type: ignore[call-arg]
 
     def table(self, conf_level: float) -> pd.DataFrame:
         n = self.n.sum(axis=0)

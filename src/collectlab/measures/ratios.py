@@ -195,9 +195,9 @@ def measured(
     sizes: Mapping[str, np.ndarray],
     conf_level: float,
     *,
-    kind: type[Measures] = Measures,
+    kind: type[Any] = Measures,
     **words: Any,
-) -> Measures:
+) -> Any:
     """The tidy result: one row per group × measure; ``words`` are the title, estimand, notes, …"""
     names = own_names(by, (*_TAKEN, *sizes))
     values = {name: measure.estimate(conf_level) for name, measure in found.items()}

@@ -132,7 +132,7 @@ class Liquidation(Result):
             ax.set_ylim(bottom=0)
             percent_axis(titled(ax, self.title))
             legend(ax, "Batch", outside=True)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
         return ax
 
     def _curves(self) -> list[pd.DataFrame]:

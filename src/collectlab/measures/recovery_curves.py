@@ -42,7 +42,7 @@ class RecoveryCurves(Result):
         wanted = [days] if np.isscalar(days) else list(days)
         last = int(self.table["day"].max())
         if beyond := [d for d in wanted if d not in range(last + 1)]:
-            raise FrameError(f"day {beyond[0]} is outside the curve. Allowed: whole days 0 to {last}.")
+            raise FrameError(f"day {int(beyond[0])} is outside the curve. Allowed: whole days 0 to {last}.")
         return self.table[self.table["day"].isin(wanted)].reset_index(drop=True)
 
     def display_table(self) -> pd.DataFrame:

@@ -223,7 +223,7 @@ def _curves(flows: Flows, found, notes, per: str, conf_level: float, title: str)
     unit = 1.0 if per == "owed" else 1.0 / UNIT
     tables, missing = [], False
     for name, of in found.items():
-        values = flows.estimate(lambda curve, of=of: unit * of(curve), conf_level)
+        values = flows.estimate(lambda curve, of=of: unit * of(curve), conf_level)  # type: ignore[misc]
         missing |= bool(np.isnan(values[0]).any())
         tables.append(curve_rows(flows.groups, flows.active, values, [("measure", name)]))
     table = pd.concat(tables, ignore_index=True)

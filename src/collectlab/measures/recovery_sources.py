@@ -121,7 +121,7 @@ def recovery_by_source(
     name = free_of([source], {*_TAKEN, *flows.by})[0]
     tables = []
     for part in flows.parts:
-        found = flows.estimate(lambda curve, part=part: curve["payments", part], conf_level, "logit")
+        found = flows.estimate(lambda curve, part=part: curve["payments", part], conf_level, "logit")  # type: ignore[misc]
         tables.append(curve_rows(flows.groups, flows.active, found, [(name, part)]))
     table = pd.concat(tables, ignore_index=True)
     if flows.by:  # the groups together, their sources one after the other

@@ -262,7 +262,7 @@ def project(
             out.append(end)
         return np.stack(out, axis=1)
 
-    columns = jackknife(total, counts, path, conf_level, present=counts.any(axis=(2, 3))[:, :, None, None])
+    columns = jackknife(total, counts, path, conf_level, present=counts.any(axis=(2, 3))[:, :, None, None])  # type: ignore[index]
     estimate, error, low, high = columns
     low, high = np.maximum(low, 0), np.minimum(high, 1)
     shown = [i for i in range(len(states)) if i in reached or estimate[:, :, i].any()]

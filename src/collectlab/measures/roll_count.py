@@ -66,7 +66,7 @@ class Steps:
 
 def whole_bounds(buckets: Sequence[int]) -> list[int]:
     """Rising lower bounds in days past due that begin with 0, or :class:`ParamsError`."""
-    bounds = [buckets] if isinstance(buckets, int) else list(buckets)
+    bounds: list[int] = [buckets] if isinstance(buckets, int) else list(buckets)
     bounds = bounds if bounds and bounds[0] == 0 else [0, *bounds]
     bucket_labels(bounds)
     return bounds

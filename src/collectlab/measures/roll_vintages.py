@@ -272,7 +272,12 @@ def _curves(
     )
     sums = np.concatenate([into[:, None], out], axis=1)
     estimate, error, low, high = jackknife(
-        sums.sum(0), sums, _share_bad, conf_level, "cloglog", present=into.any(-1)[:, :, None]
+        sums.sum(0),
+        sums,
+        _share_bad,
+        conf_level,
+        "cloglog",
+        present=into.any(-1)[:, :, None],  # type: ignore[index]
     )
     count = {
         "into": sums_at((group, entry), cells["n"], shape[1:]),

@@ -35,7 +35,10 @@ class Track:
 
     def kept(self, name: str, make: Callable[[Track], Any]) -> Any:
         """What ``make`` computes of these counts, computed once."""
-        return self.__dict__.setdefault("_kept", {}).get(name) or self._kept.setdefault(name, make(self))
+        kept = self.__dict__.setdefault("_kept", {})
+        if name not in kept:
+            kept[name] = make(self)
+        return kept[name]
 
     @property
     def last_day(self) -> int:

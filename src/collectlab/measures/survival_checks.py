@@ -62,7 +62,8 @@ def outcome_codes(column: pd.Series, name: str, faults: list[str]) -> tuple[tupl
     censored = [v for v in found if is_censored(v)]
     rank = {v: i for i, v in enumerate(OUTCOMES)}
     others = sorted(
-        (v for v in found if not is_censored(v)), key=lambda v: (rank.get(v, len(rank)), natural(v))
+        (v for v in found if not is_censored(v)),
+        key=lambda v: (rank.get(v, len(rank)), natural(v)),  # type: ignore[call-overload]
     )
     outcomes = (*others, censored[0] if censored else "censored")
     code = {v: i for i, v in enumerate(others)}

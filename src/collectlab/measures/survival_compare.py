@@ -107,7 +107,9 @@ def log_rank(
     if not any(track.exits[0].any() for _, tracks in blocks for track in tracks):
         raise FrameError(f"nobody is {spoken(event)}: nothing to compare. Allowed: at least one event.")
     statistic, df, p_value = chi_square(observed - expected, variance)
-    name = {0: "Log-rank test", 1: "Peto–Peto test"}.get(rho, f"Weighted log-rank test (ρ = {rho:g})")
+    name = {0: "Log-rank test", 1: "Peto–Peto test"}.get(
+        int(rho) if rho in (0, 1) else -1, f"Weighted log-rank test (ρ = {rho:g})"
+    )
     return LogRank(
         table=compared_table(groups, blocks, observed, expected),
         estimand=f"Number {spoken(event)} to expect if all groups had the same hazard on each day (log-rank)",

@@ -110,7 +110,7 @@ class Curves(Result):
             for wanted in (SUMMARY_DAYS, (30, 90, 180))
             if len(wanted) * len(self.steps) <= tables.MAX_ROWS
         ]
-        days = [d for d in (fits or [(90,)])[0] if d <= last] or [last]
+        days = [d for d in (fits[0] if fits else (90,)) if d <= last] or [last]
         return tables.display_table(self.at(days, beyond="nan"), self.unit, self.formats, self.conf_level)
 
 

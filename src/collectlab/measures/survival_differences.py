@@ -173,7 +173,7 @@ def _difference_table(
         with np.errstate(divide="ignore", invalid="ignore"):
             far = -np.abs(estimate / error)
             p_value = 2 * (ndtr(far) if mean.without is None else stdtr(len(both) - 1, far))
-        part = {"outcome": list(outcomes)} if outcomes else {}
+        part: dict[str, Any] = {"outcome": list(outcomes)} if outcomes else {}
         part |= {"reference": cells.label(base), "horizon": horizon}
         part |= {"episodes": whole(track.entered.sum(keepdims=True))[0]}
         interval = (estimate, error, estimate - quantile * error, estimate + quantile * error)

@@ -206,7 +206,7 @@ def _mean_table(
         else:
             low = np.maximum(mean.estimate - reach * mean.error, 0.0)
             high = np.minimum(mean.estimate + reach * mean.error, float(horizon))
-        part = {"outcome": list(outcomes)} if outcomes else {}
+        part: dict[str, Any] = {"outcome": list(outcomes)} if outcomes else {}
         part |= {"horizon": horizon, "episodes": whole(track.entered.sum(keepdims=True))[0]}
         parts.append(part | dict(zip(INTERVAL, (mean.estimate, mean.error, low, high))))
     return stack(cells, parts)

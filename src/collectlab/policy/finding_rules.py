@@ -314,7 +314,7 @@ def roll_worse(name: str, table: pd.DataFrame, context: Context) -> Iterator[Can
         if _depth(target) <= _depth(source) or small or math.isnan(value[i]) or math.isnan(was[i]):
             continue
         errors = [
-            error_towards(
+            error_towards(  # type: ignore[call-arg]
                 v,
                 *(numbers(both, c + end)[i] for c in ("std_error", "conf_low", "conf_high")),
                 other,

@@ -298,7 +298,7 @@ def notebook_parameters(path: Path) -> dict[str, Any]:
     try:
         for line in ast.parse("\n".join(c.source for c in tagged)).body:
             target = line.targets[0] if isinstance(line, ast.Assign) else getattr(line, "target", None)
-            found[target.id] = ast.literal_eval(line.value)  # type: ignore[union-attr]
+            found[target.id] = ast.literal_eval(line.value)  # type: ignore[union-attr, attr-defined]
     except (SyntaxError, ValueError, AttributeError):
         raise ParamsError(
             f"{path.name}: the cell tagged `parameters` holds something other than name = literal."
