@@ -255,6 +255,8 @@ def _sums(
     The part with n is a product of matrices, μ being a pattern's part times an interval's; only cells with
     events need a look of their own.
     """
+    from scipy.sparse import csr_array
+
     p, j, stage_of = counts.p, counts.j, counts.stage_of
     J, q = len(alpha), Z.shape[2]
     of_row, of_day = np.exp(np.clip(Z @ beta, -300.0, 300.0)), np.exp(np.clip(alpha, -300.0, 300.0))
@@ -279,8 +281,8 @@ def _sums(
         at, on = p[here], j[here]
         score_b += z.T @ (np.bincount(at, gained[here], len(part)) - row)
         c += (z * (row - np.bincount(at, curve[here], len(part)))[:, None]).T @ z
-        for k in range(q):
-            b[:, k] -= np.bincount(on, curve[here] * z[at, k], J)
+        first = np.searchsorted(at, np.arange(len(part) + 1))  # cells stand by row
+        b -= csr_array((curve[here], on, first), shape=(len(part), J)).T @ z
     return likelihood, (score_a, score_b), Arrow(np.maximum(a, 1e-300), b, c)
 
 
