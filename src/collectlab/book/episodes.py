@@ -33,6 +33,7 @@ __all__ = [
     "definition_named",
     "episodes",
     "load_definitions",
+    "seen_again",
 ]
 
 
@@ -154,6 +155,17 @@ def episodes(
         "max_days_past_due",
         "definition",
         *held.columns(),
+    )
+
+
+def seen_again(episodes: nw.LazyFrame) -> nw.LazyFrame:
+    """Episodes without those first seen by the last snapshot, of which nothing was seen since.
+
+    One that began as late and ended sooner is not in the book at all, so they would only make the newest
+    episodes look slow until the next snapshot.
+    """
+    return episodes.filter(
+        (nw.col("outcome") != "censored") | (nw.col("exit_day") > nw.col("first_seen_day"))
     )
 
 

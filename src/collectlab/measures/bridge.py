@@ -55,9 +55,6 @@ __all__ = [
     "total",
 ]
 
-#: The figures on the way, first to last; each step is the difference of two neighbours.
-_PATH = ("before", "restated", "matured", "same_definition", "after")
-
 
 def month_on_month(
     before: Any,

@@ -11,6 +11,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from collectlab.book.episodes import seen_again
 from collectlab.book.open import Book
 from collectlab.core import engine
 from collectlab.core.columns import month_number, whole_money, whole_sum
@@ -81,11 +82,7 @@ def customer(source: Any, table: str) -> str:
 def begun(
     book: Any, at: dt.date | None, definition: str, months: int, columns: Sequence[str], kept: dict
 ) -> nw.LazyFrame:
-    """Episodes that began in the calendar months up to ``at``, as the book knows them; found once a book.
-
-    Without those of which nothing was seen after their first snapshot: an episode that began as late and ended
-    sooner is not in the book, so they would make each month's newest episodes look slow until the next one.
-    """
+    """Episodes that began in the calendar months up to ``at`` and were seen again since; found once a book."""
     check_days(months, "months", "months")
     at = at or book.as_of
     key = (id(book), definition)
@@ -94,9 +91,7 @@ def begun(
         names = spells.collect_schema().names()
         engine.require(spells, *columns)
         used = dict.fromkeys([*EPISODE, "seen_day", *columns])
-        spells = spells.filter(
-            (nw.col("outcome") != "censored") | (nw.col("exit_day") > nw.col("first_seen_day"))
-        )
+        spells = seen_again(spells)
         kept[key] = engine.computed(spells.select([c for c in used if c in names]))
     first = month_of(at) - months + 1
     began = month_number("started_on")

@@ -14,6 +14,7 @@ from typing import Any
 import narwhals as nw
 import pandas as pd
 
+from collectlab.book.episodes import seen_again
 from collectlab.book.open import Book, open_book
 from collectlab.book.shelf import result_on
 from collectlab.core import engine
@@ -145,9 +146,8 @@ class Month:
     def from_start(self) -> nw.LazyFrame:
         """The recent episodes, where enough of them were seen from their first day.
 
-        A book that shows its accounts only when they are long past due says nothing of the days before. Left out
-        are those first seen by the last snapshot, of which nothing was seen since: an episode that began as late
-        and ended sooner is not in the book at all, so they would only make the last months look slow.
+        A book that shows its accounts only when they are long past due says nothing of the days before. Those
+        not seen again are left out (:func:`~collectlab.book.episodes.seen_again`).
         """
         seen = self.once("from_start", lambda: self._seen_from_start(self.recent))
         if seen[1] == 0:
@@ -157,9 +157,7 @@ class Month:
                 f"only {seen[0]:,} of {seen[1]:,} episodes were seen from their first day, "
                 "so what happened from then on cannot be told."
             )
-        return self.recent.filter(
-            (nw.col("outcome") != "censored") | (nw.col("exit_day") > nw.col("first_seen_day"))
-        )
+        return seen_again(self.recent)
 
     @staticmethod
     def _seen_from_start(frame: nw.LazyFrame) -> tuple[int, int]:

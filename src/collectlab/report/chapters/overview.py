@@ -209,7 +209,7 @@ def outlook(month: Month) -> Result:
     """Charge-offs to expect if accounts keep rolling as they did."""
     table = month.counted(portfolio.overdue_by_bucket).table
     start = {b: int(n) for b, n in zip(table["days_past_due"], table["accounts"]) if n}
-    matrix = rolls.roll_rates(month.book.table("snapshots"), period=month.window)
+    matrix = month.counted(rolls.roll_rates, period=month.window)
     if "charged_off" not in set(matrix.table["to_bucket"]):
         raise NotAvailable("no account of this book was charged off in the twelve months.")
     return rolls.project(matrix, start, months=6)

@@ -121,7 +121,7 @@ def against_last_month(month: Month) -> Result:
 
 
 def _rolls(month: Month) -> rolls.RollRates:
-    return month.once("rolls", lambda: rolls.roll_rates(month.book.table("snapshots"), period=month.window))
+    return month.counted(rolls.roll_rates, period=month.window)
 
 
 @part(folded=True)
