@@ -214,6 +214,53 @@ def test_the_first_month_end_finds_both_lives_the_same():
         assert (placed(**levers) == as_it_was).all(), levers
 
 
+@pytest.mark.parametrize("channel, start", [("call", 5), ("sms", 12), ("call", 10_000)])
+def test_a_channel_can_be_started_on_a_day(channel, start):
+    from collectlab.book import simulate_bank as bank
+    from collectlab.book.simulate_days import Days
+
+    settings = simulate(2, months=12, truth_accounts=0, problems=()).settings
+    luck, code, n = Luck(settings.seed), bank.CHANNELS.index(channel), 3_000
+
+    def lived(**levers):
+        a = bank.draw_accounts(settings, luck, 0, n)
+        for name, value in levers.items():
+            a[name][:] = value
+        return Days(settings, luck, a).run()
+
+    as_it_was, started = lived(), lived(start_channel=code, start_day=start)
+    assert (started.t_placed == as_it_was.t_placed).all()
+    i, day, _, done, *_ = started.events.columns("actions", 12)
+    placed = started.t_placed[i]
+    cured = np.where(started.t_cured >= 0, started.t_cured, 10**6)
+    since = np.where((placed >= 0) & (day > placed) & (day <= cured[i]), day - placed, 0)
+    of_it = done == code
+    assert not (of_it & (since > 0) & (since < start)).any()
+    on_the_day = np.bincount(i[of_it & (since == start)], minlength=n)
+    # Still overdue at the start of the day, not on a Sunday (a message knows none), nor under relief.
+    when = started.t_placed + start
+    lost = np.where(started.ended >= 0, started.ended, 10**6)
+    there = (started.t_placed >= 0) & (when <= started.last) & (cured >= when) & (lost >= when)
+    sunday = (when + 3) % 7 == 6
+    assert on_the_day.max(initial=0) <= 1
+    if start > 1_000:
+        assert not on_the_day.any()
+        return
+    assert there.sum() > 100
+    if channel == "sms":
+        assert (on_the_day[there] == 1).all()
+    else:
+        assert sunday[there].any() and not on_the_day[there & sunday].any()
+        quiet = np.zeros(n, bool)
+        quiet[started.events.columns("arrangements", 5)[0]] = True
+        assert (on_the_day[there & ~sunday & ~quiet] == 1).all()
+    assert not on_the_day[~there].any()
+    assert (of_it & (since > start)).any()
+    # One action a day and account, forced or not.
+    pairs = np.stack([i[since > 0], day[since > 0]])
+    assert np.unique(pairs, axis=1).shape[1] == pairs.shape[1]
+
+
 def test_hidden_confounding_chooses_on_what_no_column_shows():
     from collectlab.book.simulate_bank import draw_accounts
 

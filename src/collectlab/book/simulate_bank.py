@@ -209,9 +209,11 @@ def draw_accounts(settings: Settings, luck: Luck, first: int, last: int) -> dict
         "arm": np.where(uniform("arm") < 0.5, CHALLENGER, CHAMPION).astype(np.int8),
         "team": np.floor(3 * uniform("team", True)).astype(np.int8),
         "agency": np.floor(3 * uniform("agency", True)).astype(np.int8),
-        # Levers of the truth's re-runs, and from where on each account is followed for it.
+        # Levers of counterfactual runs (see Days), and from where on each account is followed for it.
         "force": np.full(n, -1),
         "off": np.full(n, -1),
+        "start_channel": np.full(n, -1),
+        "start_day": np.full(n, -1),
         "anchor": np.full(n, ordinal(settings.window_start)),
         "anchor_dpd": np.zeros(n, np.int64),
     }

@@ -209,7 +209,7 @@ def file_cases(s: Days, i, dpd, day: int) -> None:
     i = i[(dpd > 105) & (s.case[i] == NEVER) & s.placed[i]]
     i = i[s.luck.uniform(a["key"][i], "file", day) < 0.006]
     i = i[s._balance(i, day) >= 1_500_000]
-    i = i[(a["off"][i] != LEGAL) | (s.t_placed[i] == NEVER)]
+    i = i[~s.held_back(i, np.full(len(i), LEGAL), day)]
     if not len(i):
         return
     s.case[i] = s.cases + np.arange(len(i))

@@ -25,7 +25,23 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 class Days(Ledger):
-    """One chunk of accounts, run from a year before the window to its end."""
+    """One chunk of accounts, run from a year before the window to its end.
+
+    Levers, for counterfactual runs; each is an array of the accounts, and −1 leaves the bank as it is:
+
+    ``force``
+        The strategy of each episode, instead of the test's arm or the collectors' judgement.
+    ``off``
+        A channel the account gets no action of once it is placed (see ``Ledger``).
+    ``start_channel``, ``start_day``
+        A channel, and a day counted from the account's first placement (day 1 is the first on which it can
+        be acted on). In the episode of that placement no action of the channel is taken before that day;
+        if the account is still overdue on it, one is, in place of whatever the day would have brought;
+        later days are as usual. Nothing is forced where the bank would not act at all: a call, letter,
+        visit, legal letter or agency contact on a Sunday or within 90 days of hardship relief, or an agency
+        contact on an account no agency holds. That action is then not made up for later. A start day past
+        the window means never.
+    """
 
     def run(self) -> Days:
         """All days; returns itself."""
@@ -172,11 +188,14 @@ class Days(Ledger):
         automatic = np.where((dpd == 3) | (dpd == 10), SMS, np.where(dpd == 7, EMAIL, 7))
         placed = self.placed[i]
         channel = np.where(placed, channel, automatic)
+        starts = (a["start_channel"][i] >= 0) & (day - self.t_placed[i] == a["start_day"][i])
+        starts &= (self.t_placed[i] >= 0) & (self.t_cured[i] == NEVER)
+        channel = np.where(starts, a["start_channel"][i], channel)
         human = channel >= CALL
         channel[human & (today.weekday() == 6)] = 7
         channel[human & (self.quiet_until[i] >= day)] = 7
         channel[(channel == AGENCY) & (self.agency[i] < 0)] = 7
-        channel[(channel == a["off"][i]) & (self.t_placed[i] >= 0)] = 7
+        channel[self.held_back(i, channel, day)] = 7
         at = np.flatnonzero(channel < 7)
         hardship = np.zeros(len(i), bool)
         if not len(at):
@@ -217,6 +236,12 @@ class Days(Ledger):
         care.note_reasons(self, j[spoke], day)
         care.complain(self, j, channel, third, day)
         return hardship
+
+    def held_back(self, i, channel, day: int) -> np.ndarray:
+        """Whether a lever keeps ``channel`` from accounts ``i`` on ``day``."""
+        a, placed = self.a, self.t_placed[i]
+        later = (channel == a["start_channel"][i]) & (day - placed < a["start_day"][i])
+        return (placed >= 0) & ((channel == a["off"][i]) | (later & (self.t_cured[i] == NEVER)))
 
     def _outcome(self, j, key, reason, spoke, day: int) -> np.ndarray:
         """What was said, where someone was reached."""
