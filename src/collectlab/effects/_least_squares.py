@@ -93,3 +93,67 @@ def _means(values: np.ndarray, count: np.ndarray, block: np.ndarray, size: np.nd
     return np.stack(
         [np.bincount(block, weights=count * values[:, j]) / size for j in range(values.shape[1])], axis=1
     )
+
+
+class ChiSquared(NamedTuple):
+    """A chi-squared test."""
+
+    statistic: float
+    degrees: int
+    p_value: float
+
+
+def equal_means(
+    values: np.ndarray,
+    treated: np.ndarray,
+    count: np.ndarray,
+    block: np.ndarray,
+    cluster: np.ndarray | None = None,
+) -> ChiSquared:
+    """Score test that several values have the same means in all arms, within blocks.
+
+    With t̃ᵢ, ṽᵢ the arms' indicators and the values as deviations from their block's mean, and sᵢ = t̃ᵢ ⊗ ṽᵢ
+    (summed within clusters):
+
+        (Σ sᵢ)ᵀ (Σ sᵢ sᵢᵀ)⁺ (Σ sᵢ)  ~  χ² with rank(Σ sᵢ sᵢᵀ) degrees of freedom.
+
+    Under a random draw it is right whatever the values' distribution, and it does not reject too often in
+    small samples, as Wald's test would.
+
+    Parameters
+    ----------
+    values : ndarray of shape (cells, p)
+    treated : ndarray of shape (cells, k)
+        1 where the cell is in the arm, one column for each arm but one.
+    count, block, cluster
+        As in :func:`fit`.
+
+    Returns
+    -------
+    ChiSquared
+        Its p-value is NaN where nothing varies, or where there are fewer than five units a degree of freedom.
+    """
+    from scipy.special import chdtrc
+
+    size = np.bincount(block, weights=count)
+    v = values - _means(values, count, block, size)[block]
+    t = treated - _means(treated, count, block, size)[block]
+    score = (t[:, :, None] * v[:, None, :]).reshape(len(count), -1)
+    scale = np.sqrt(np.einsum("i,ij,ij->j", count, score, score))
+    score = score[:, scale > _TINY] / scale[scale > _TINY]
+    units = float(count.sum())
+    if cluster is None:
+        spread = np.einsum("i,ij,ik->jk", count, score, score)
+        total = np.einsum("i,ij->j", count, score)
+    else:
+        units = int(cluster.max()) + 1
+        sums = np.stack([np.bincount(cluster, weights=count * s, minlength=units) for s in score.T])
+        spread, total = np.einsum("jg,kg->jk", sums, sums), sums.sum(axis=1)
+    degrees = (
+        int(np.linalg.matrix_rank(spread, tol=_TINY * len(spread), hermitian=True)) if len(spread) else 0
+    )
+    if not degrees or units < 5 * degrees:
+        return ChiSquared(float("nan"), degrees, float("nan"))
+    inverse = np.linalg.pinv(spread, rcond=_TINY, hermitian=True)
+    statistic = float(np.einsum("i,ij,j->", total, inverse, total))
+    return ChiSquared(statistic, degrees, float(chdtrc(degrees, statistic)))

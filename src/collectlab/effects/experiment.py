@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from collectlab.core.engine import collect, require, scan
-from collectlab.core.errors import FrameError, first_few, nearest
+from collectlab.core.engine import require, scan
+from collectlab.core.errors import FrameError, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.effects._least_squares import fit
 from collectlab.effects.assigned import experiment_frame
+from collectlab.effects.effect_result import Check
+from collectlab.effects.experiment_cells import (
+    apart,
+    arms_of,
+    codes_of,
+    control_of,
+    count_cells,
+    design,
+    names_of,
+    refuse_kinds,
+    usable,
+)
+from collectlab.effects.experiment_checks import experiment_checks
 from collectlab.effects.experiment_result import HORIZON, OUTCOME_WORDS, ExperimentResult, label_of
+from collectlab.effects.experiment_simultaneous import simultaneous
 
 __all__ = ["ExperimentResult", "experiment", "experiment_frame"]
 
-#: Arms that are the control when nobody names one, best first; else the largest arm.
-USUAL_CONTROLS = ("Holdout", "holdout", "control", "champion")
-MAX_LEVELS = 50
 _MONEY_WORDS = {"amount", "paid", "recovered", "cost", "balance", "owed", "net", "money"}
 
 
@@ -35,6 +46,10 @@ def experiment(
     block: str | None = None,
     cluster: str | None = None,
     conf_level: float = 0.95,
+    unit: str | None = None,
+    shares: Mapping[str, float] | None = None,
+    baseline: str | Sequence[str] = (),
+    checks: Sequence[Check] = (),
 ) -> ExperimentResult:
     """Intention-to-treat effect of each arm of an experiment on each outcome.
 
@@ -69,12 +84,25 @@ def experiment(
         Column with the unit that was randomised where it has several rows (say, the customer).
     conf_level : float
         Level of the intervals, strictly between 0 and 1.
+    unit : str, optional
+        Column that names what was drawn (say, the account). Units under two arms are left out and counted.
+    shares : mapping of str to float, optional
+        How the arms should have been shared out, such as ``{"firm": 1, "none": 2}``: every arm and its part.
+        None: a column ``propensity`` where the frame has one.
+    baseline : str or list of str
+        Columns known before assignment on which the arms are checked for balance. None given: ``covariates``.
+    checks : sequence of Check
+        Checks made elsewhere (:func:`~collectlab.effects.experiment_checks.book_checks`); they are kept with
+        the result, in place of one of the same name that is made here.
 
     Returns
     -------
     ExperimentResult
         Standard errors are HC3, or robust to dependence within ``cluster``; intervals and p-values use
-        Student's t.
+        Student's t. With two arms or more beside the control also ``sim_low``, ``sim_high`` and
+        ``p_adjusted``: intervals that hold for all arms of an outcome at once
+        (:func:`~collectlab.effects.experiment_simultaneous.simultaneous`). Checks: ``sample_ratio``,
+        ``balance``, ``attrition``, ``one_arm``, as far as the arguments allow.
 
     Raises
     ------
@@ -98,15 +126,19 @@ def experiment(
     0    paid  firm  4          0.25       0.5      0.408
     """
     check_level(conf_level)
-    asked = _names(outcomes)
-    covariates = _names(covariates)
+    asked = names_of(outcomes)
+    covariates = names_of(covariates)
     data = scan(frame)
-    given = [c for c in (block, cluster) if c is not None]
-    require(data, arm, *asked, *covariates, *given)
-    _refuse_kinds(data, asked)
-    arms, notes = _arms(data, arm)
-    control, chosen_note = _control(control, arms, arm)
+    given = [c for c in (block, cluster, unit) if c is not None]
+    require(data, arm, *asked, *covariates, *names_of(baseline), *given)
+    refuse_kinds(data, asked)
+    whole = data
+    data, doubled = apart(data, arm, unit) if unit else (data, [])
+    arms, notes = arms_of(data, arm)
+    control, chosen_note = control_of(control, arms, arm)
     notes += chosen_note
+    if doubled:
+        notes.append(f"{len(doubled):,} of {unit} are under two arms and left out: {first_few(doubled)}.")
 
     rows: list[dict[str, Any]] = []
     said: dict[str, list[str]] = {}
@@ -135,6 +167,23 @@ def experiment(
             f"{len(rows)} comparisons: about {by_chance:.1f} of the intervals would miss 0 by chance "
             "if no arm had any effect."
         )
+    if "sim_low" in rows[0]:
+        notes.append(
+            f"sim_low to sim_high hold for all arms of an outcome at once, {conf_level:.0%}; p_adjusted counts "
+            "the arms in the same way.".replace("%", " %")
+        )
+    own = experiment_checks(
+        whole,
+        arm=arm,
+        outcomes=list(dict.fromkeys(row["outcome"] for row in rows)),
+        baseline=names_of(baseline) or covariates,
+        shares=shares,
+        unit=unit,
+        block=block,
+        cluster=cluster,
+    )
+    named = {c.name: c for c in (*own, *checks)}
+    notes += [f"Check failed: {c.says}" for c in named.values() if c.passed is False]
     kind = f"robust to dependence within {cluster}" if cluster else "HC3"
     notes.append(f"Standard errors are {kind}." + (" Compared within blocks." if block else ""))
     return ExperimentResult(
@@ -149,6 +198,8 @@ def experiment(
         formats={"n": "count"},
         conf_level=conf_level,
         control=control,
+        design="experiment",
+        checks=tuple(named.values()),
     )
 
 
@@ -164,19 +215,8 @@ def _effects(
     conf_level: float,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of the table for one outcome, and what has to be said about them."""
-    cells = _cells(data, arm, outcome, covariates, block, cluster)
-    notes = []
-    if infinite := int(cells.loc[np.isinf(cells["y"]), "count"].sum()):
-        raise FrameError(f"{outcome}: {infinite:,} infinite values. Allowed: finite numbers.")
-    total = int(cells["count"].sum())
-    cells, missing = _drop(cells, cells["y"].isna())
-    if missing:
-        notes.append(f"{missing:,} of {total:,} accounts have no value and are not counted.")
-    for column, name in (("block", block), ("cluster", cluster)):
-        if name:
-            cells, missing = _drop(cells, cells[column].isna())
-            if missing:
-                notes.append(f"{missing:,} of {total:,} accounts have no {name} and are not counted.")
+    cells = count_cells(data, arm, {"y": nw.col(outcome)}, covariates, block, cluster)
+    cells, notes = usable(cells, {"y": ""}, block, cluster, whose=outcome)
     sizes = cells.groupby("arm")["count"].sum()
     if empty := [a for a in arms if a not in sizes.index]:
         why = " ".join(notes) or "None was given."
@@ -188,13 +228,10 @@ def _effects(
     others = [a for a in arms if a != control]
     treated = np.stack([(cells["arm"] == a).to_numpy(float) for a in others], axis=1)
     count = cells["count"].to_numpy(float)
-    adjust = _design(cells, covariates, count)
+    adjust, _ = design(cells, covariates, count)
     x = np.hstack([treated, adjust, *(treated[:, [j]] * adjust for j in range(len(others)))])
     y = cells["y"].to_numpy(float)
-    codes = {c: pd.factorize(cells[c], sort=True)[0] for c in ("block", "cluster") if c in cells}
-    if cluster and codes["cluster"].max() < 1:
-        raise FrameError(f"{cluster} has one value only. Allowed: at least two clusters.")
-    found = fit(y, x, count, codes.get("block", np.zeros(len(cells), dtype=int)), codes.get("cluster"))
+    found = fit(y, x, count, *codes_of(cells, cluster))
     if lost := [a for a, ok in zip(others, found.identified) if not ok]:
         raise FrameError(
             f"{outcome}: arm {first_few(lost)} cannot be told from {control} or the covariates"
@@ -213,6 +250,11 @@ def _effects(
     reach = stats.t.ppf((1 + conf_level) / 2, max(found.freedom, 1)) * error
     with np.errstate(divide="ignore", invalid="ignore"):
         p_value = 2 * stats.t.sf(np.abs(found.estimate[:k] / error), max(found.freedom, 1))
+    together: list[dict[str, float]] = [{}] * k
+    if k > 1:
+        covariance = np.where(np.isnan(np.add.outer(error, error)), np.nan, found.covariance[:k, :k])
+        sims = simultaneous(found.estimate[:k], covariance, found.freedom, conf_level)
+        together = [dict(zip(("sim_low", "sim_high", "p_adjusted"), map(float, sim))) for sim in zip(*sims)]
     unit = "points" if set(np.unique(y)) <= {0.0, 1.0} else _unit(outcome)
     of_control = (cells["arm"] == control).to_numpy()
     control_mean = float(np.sum(count[of_control] * y[of_control]) / count[of_control].sum())
@@ -229,99 +271,11 @@ def _effects(
             "conf_low": float(found.estimate[j] - reach[j]),
             "conf_high": float(found.estimate[j] + reach[j]),
             "p_value": float(p_value[j]),
+            **together[j],
         }
         for j, a in enumerate(others)
     ]
     return rows, notes
-
-
-def _cells(
-    data: nw.LazyFrame, arm: str, outcome: str, covariates: list[str], block: str | None, cluster: str | None
-) -> pd.DataFrame:
-    """How many rows agree in everything that enters the model; sorted, so that sums have a fixed order."""
-    schema = data.collect_schema()
-    wanted = [nw.col(arm).cast(nw.String).alias("arm"), nw.col(outcome).cast(nw.Float64).alias("y")]
-    if block:
-        wanted.append(nw.col(block).cast(nw.String).alias("block"))
-    if cluster:
-        wanted.append(nw.col(cluster).cast(nw.String).alias("cluster"))
-    for i, name in enumerate(covariates):
-        kind = nw.Float64 if schema[name].is_numeric() else nw.String
-        wanted.append(nw.col(name).cast(kind).alias(f"x{i}"))
-    picked = data.select(*wanted).filter(~nw.col("arm").is_null())
-    keys = picked.collect_schema().names()
-    cells = collect(picked.group_by(keys).agg(nw.len().alias("count")))
-    return cells.sort_values(keys, ignore_index=True, kind="stable")
-
-
-def _design(cells: pd.DataFrame, covariates: list[str], count: np.ndarray) -> np.ndarray:
-    """Covariates as centred columns: categories as 0/1 (the commonest left out), gaps as mean and flag."""
-    columns = []
-    for i, name in enumerate(covariates):
-        values = cells[f"x{i}"]
-        if pd.api.types.is_numeric_dtype(values):
-            gap = ~np.isfinite(values.to_numpy(float))
-            known = np.where(gap, 0.0, values.to_numpy(float))
-            mean = np.sum(count * known) / max(np.sum(count[~gap]), 1)
-            columns.append(np.where(gap, mean, known))
-            if gap.any():
-                columns.append(gap.astype(float))
-        else:
-            levels = values.fillna("(missing)").astype(str)
-            sizes = pd.Series(count).groupby(levels.to_numpy()).sum().sort_index()
-            if len(sizes) > MAX_LEVELS:
-                raise FrameError(
-                    f"covariate {name!r} has {len(sizes):,} different texts ({first_few(list(sizes.index))}). "
-                    f"Allowed: up to {MAX_LEVELS} categories."
-                )
-            columns += [(levels == level).to_numpy(float) for level in sizes.index if level != sizes.idxmax()]
-    if not columns:
-        return np.empty((len(cells), 0))
-    x = np.stack(columns, axis=1)
-    return x - np.einsum("i,ij->j", count, x) / count.sum()
-
-
-def _drop(cells: pd.DataFrame, out: pd.Series) -> tuple[pd.DataFrame, int]:
-    return cells[~out].reset_index(drop=True), int(cells.loc[out, "count"].sum())
-
-
-def _names(given: str | Sequence[str] | None) -> list[str]:
-    return [given] if isinstance(given, str) else list(dict.fromkeys(given or ()))
-
-
-def _refuse_kinds(data: nw.LazyFrame, outcomes: list[str]) -> None:
-    schema = data.collect_schema()
-    odd = [o for o in outcomes if not (schema[o].is_numeric() or schema[o] == nw.Boolean)]
-    if odd:
-        raise FrameError([f"outcome {o!r} is {schema[o]}. Allowed: numbers or true/false." for o in odd])
-
-
-def _arms(data: nw.LazyFrame, arm: str) -> tuple[dict[str, int], list[str]]:
-    """Accounts per arm, in the order of the arms' names."""
-    counted = collect(
-        data.select(nw.col(arm).cast(nw.String).alias("arm")).group_by("arm").agg(nw.len().alias("count"))
-    )
-    missing = int(counted.loc[counted["arm"].isna(), "count"].sum())
-    counted = counted.dropna(subset="arm").sort_values("arm")
-    arms = {str(a): int(n) for a, n in zip(counted["arm"], counted["count"])}
-    if len(arms) < 2:
-        have = f"only {first_few(list(arms))}" if arms else "no rows with an arm"
-        raise FrameError(f"{arm}: {have}. Allowed: two arms or more.")
-    return arms, [f"{missing:,} rows without {arm} are not counted."] if missing else []
-
-
-def _control(control: str | None, arms: dict[str, int], arm: str) -> tuple[str, list[str]]:
-    if control not in (None, ""):
-        if str(control) in arms:
-            return str(control), []
-        near = nearest(str(control), arms)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise FrameError(f"{arm}: no arm {str(control)!r}.{hint} Arms there: {first_few(list(arms), 20)}.")
-    usual = next((name for name in USUAL_CONTROLS if name in arms), None)
-    if usual:
-        return usual, []
-    largest = min(arms, key=lambda a: (-arms[a], a))
-    return largest, [f"No control was named: {largest} is the largest arm and is taken."]
 
 
 def _usual_outcomes(data: nw.LazyFrame) -> list[list[str]]:

@@ -11,20 +11,22 @@ import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.plots import dots
-from collectlab.core.results import Result
 from collectlab.core.tables import display_table, format_value
+from collectlab.effects.effect_result import EffectResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 #: Outcomes of a book's experiment: what, (within or after), how many days.
-HORIZON = re.compile(r"(paid|cured|current|amount|cost|complaints)_(within|after)_(\d+)")
+HORIZON = re.compile(r"(paid|paid_in_full|cured|current|amount|cost|net|complaints)_(within|after)_(\d+)")
 OUTCOME_WORDS = {
     "paid": "Paid anything",
+    "paid_in_full": "Paid in full",
     "cured": "Cured",
     "current": "Not past due",
     "amount": "Amount paid",
     "cost": "Spent",
+    "net": "Amount paid, less what was spent,",
     "complaints": "Complaints",
 }
 
@@ -37,11 +39,12 @@ def label_of(outcome: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperimentResult(Result):
+class ExperimentResult(EffectResult):
     """Effects of assignment; one row per outcome × arm.
 
     ``table``: outcome, arm, n (accounts of the arm), control_n, control_mean, unit, estimate, std_error,
-    conf_low, conf_high, p_value. ``control`` names the arm that all are compared with.
+    conf_low, conf_high, p_value; with several arms also sim_low, sim_high, p_adjusted. ``control`` names the
+    arm that all are compared with.
     """
 
     control: str = ""
@@ -55,7 +58,14 @@ class ExperimentResult(Result):
             format_value(mean, "share" if unit == "points" else unit)
             for mean, unit in zip(shown["control_mean"], shown["unit"])
         ]
-        return display_table(shown, self.unit, self.formats, self.conf_level)
+        if "sim_low" in shown:
+            together = [
+                "–" if pd.isna(low) else f"{format_value(low, unit)} to {format_value(high, unit)}"
+                for low, high, unit in zip(shown["sim_low"], shown["sim_high"], shown["unit"])
+            ]
+            shown.insert(shown.columns.get_loc("sim_low"), "all_arms_at_once", together)
+        formats = {"sim_low": "hidden", "sim_high": "hidden", "p_adjusted": "p_value", **self.formats}
+        return display_table(shown, self.unit, formats, self.conf_level)
 
     def plot(self, ax: Axes | None = None, outcomes: str | Sequence[str] | None = None) -> Axes:
         """A forest plot: a point and its interval for each arm; outcomes of one unit side by side.
