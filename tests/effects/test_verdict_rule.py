@@ -103,6 +103,11 @@ def test_one_sentence_for_each_grade_and_direction():
     assert weaker.grade == SUGGESTIVE and weaker.sentence.endswith("Not causal: about attrition.")
 
 
+def test_a_check_outside_the_rule_is_told_as_a_caution():
+    found = verdict("Q?", [holding("experiment", spillover=False)], treatment="A", control="B")
+    assert found.grade == CAUSAL and found.notes == ("Caution: About spillover.",)
+
+
 def test_a_test_short_of_its_plans_horizon_has_no_verdict():
     early = Check(name="horizon", passed=False, says="The plan names day 60; it is reached on 2026-12-30.")
     found = verdict("Q?", [holding("experiment", horizon=None)], treatment="A", control="B", more=[early])

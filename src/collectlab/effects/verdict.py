@@ -203,6 +203,8 @@ def verdict(
     level, _, answer, against = graded[order[0]]
     first, told = table.iloc[0], GRADES[level]
     notes = [f"{'Failed' if c.passed is False else 'Not made'}: {c.says}" for c in against]
+    ruled = {c.name for c in against}
+    notes += [f"Caution: {c.says}" for c in answer.checks if c.passed is False and c.name not in ruled]
     if told == CAUSAL and (odd := _contradicting(table)):
         notes.append(f"The estimate by {odd} says otherwise and is not believed.")
     direction = "" if told == NOT_IDENTIFIABLE else _direction(first, smallest)
