@@ -1,0 +1,431 @@
+"""A change for everybody at once: an interrupted time series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from collectlab.core.errors import FrameError, first_few
+from collectlab.core.jackknife import check_level
+from collectlab.core.plots import PALETTE, legend, new_axes, titled, unit_axis
+from collectlab.effects._panel_inputs import rows_of, said, same_kind, times_of, unit_of
+from collectlab.effects.effect_result import Check, EffectResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["SeriesResult", "interrupted_series"]
+
+#: Autocorrelations from one period to the next over which the answer is averaged, all alike beforehand.
+CORRELATIONS = np.round(np.arange(-0.6, 0.961, 0.04), 2)
+FEWEST_POINTS = 8
+LIMIT = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesResult(EffectResult):
+    """What changed on the date, and the series with its path.
+
+    ``table``: outcome, unit, quantity (``level change``, ``slope change``, ``mean effect after``, ``after minus
+    before``), points_before, points_after, estimate, std_error, conf_low, conf_high, p_value. ``path``: time, value,
+    fitted, projected (without the change), after.
+    """
+
+    path: pd.DataFrame = field(default_factory=pd.DataFrame)
+    plottable = True
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """The series, the path fitted to it, and the path it would have taken."""
+        ax = new_axes(ax)
+        path, after = self.path, self.path["after"]
+        ax.plot(path["time"], path["value"], "o", color=PALETTE[6], markersize=4, label="seen")
+        for side in (~after, after):
+            label = "fitted" if side is after else None
+            ax.plot(path["time"][side], path["fitted"][side], color=PALETTE[0], linewidth=1.7, label=label)
+        ax.plot(
+            path["time"][after], path["projected"][after], "--", color=PALETTE[1], label="without the change"
+        )
+        ax.axvline(path["time"][after].iloc[0], color="#444444", linewidth=0.8, linestyle="--")
+        unit_axis(ax, "share" if self.unit == "points" else self.unit, "y")
+        ax.set_ylabel(str(self.table["outcome"].iloc[0]))
+        legend(ax)
+        return titled(ax, self.title)
+
+
+def interrupted_series(
+    series: Any,
+    *,
+    time: str,
+    outcome: str,
+    changed_on: Any,
+    weight: str | None = None,
+    season: int | None = 12,
+    comparison: str | None = None,
+    conf_level: float = 0.95,
+) -> SeriesResult:
+    r"""What a change for everybody on one date did, against the path the series was on.
+
+    Estimand: the outcome in the first period after the change minus what the path before it would have given
+    (``level change``, the headline); beside it the change of slope per period, and the mean over all periods after
+    (which leans harder on the straight line). With t counted from the first period after the change,
+
+    .. math:: y_t = a + b t + c\,1[t \ge 0] + d\,t\,1[t \ge 0] + \text{season}_t + u_t, \qquad
+        \mathrm{corr}(u_s, u_t) = \rho^{|s - t|}.
+
+    Season is one wave of a year (two with four years or more). Few points tell little about ρ, and errors that pretend
+    to know it are too small: Newey and West's cover 71–91 % on series of two to five years, generalised least squares
+    at the best ρ 88–96 %. So the answer is averaged over ρ: a mixture of Student's t distributions, one for each ρ on a
+    grid, weighted by the restricted likelihood of the data (a flat prior on the coefficients, log σ and ρ).
+
+    Parameters
+    ----------
+    series : frame
+        One row per period.
+    time : str
+        Column with the period: dates (one a month counts as monthly), or whole numbers.
+    outcome : str
+        Column with a number. Periods without it are left out and counted; a gap is no harm.
+    changed_on : date or number
+        First day, or period, with the change. A month in which it comes after the first day is left out.
+    weight : str, optional
+        Column with the accounts behind each period; the variance is taken as 1 / weight.
+    season : int or None
+        Periods in a year; used from two years on. None: no season.
+    comparison : str, optional
+        Column with the same outcome where nothing changed; its movements are taken off.
+    conf_level : float
+        Level of the intervals.
+
+    Returns
+    -------
+    SeriesResult
+        Checks: ``points`` (8 or more on each side), ``autocorrelation`` (none left: Ljung–Box), ``placebo_date`` (no
+        break on earlier dates, with Bonferroni), ``season`` (a full year before the change), ``comparison`` (a series
+        without the change moves alike; without one, whatever else happened on the date counts as the change).
+
+    Raises
+    ------
+    FrameError
+        A column is missing or of the wrong kind; two rows for a period; a date outside the series; too few periods on
+        a side (4); a constant outcome.
+
+    References
+    ----------
+    Bernal, Cummins & Gasparrini (2017), International Journal of Epidemiology 46(1). Turner et al. (2021), BMC Medical
+    Research Methodology 21:134 (short series). Zellner & Tiao (1964), JASA 59 (averaging over ρ).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> noise = [0, 1, -1, 2, 0, -2, 1, 0, 1, -1, 0, 2, -1, 0, 1, -2, 0, 1, 0, -1]
+    >>> monthly = pd.DataFrame({"month": pd.date_range("2024-01-01", periods=20, freq="MS"),
+    ...     "cured": [0.5 + 0.001 * t + 0.1 * (t >= 10) + 0.002 * e for t, e in enumerate(noise)]})
+    >>> result = interrupted_series(monthly, time="month", outcome="cured", changed_on="2024-11-01", season=None)
+    >>> result.table[["quantity", "estimate"]].round(2).values.tolist()[:2]
+    [['level change', 0.1], ['slope change', -0.0]]
+    """
+    check_level(conf_level)
+    data, notes = _prepared(series, time, outcome, changed_on, weight, comparison)
+    place, y = data["place"].to_numpy(), data["y"].to_numpy()
+    waves = _waves(place, season)
+    x = _matrix(place, 0, waves)
+    if len(y) < x.shape[1] + 3:
+        raise FrameError(
+            f"{len(y)} periods are too few for a path of {x.shape[1]} coefficients. Allowed: {x.shape[1] + 3} or more."
+        )
+    root = np.sqrt(data["weight"].to_numpy() / data["weight"].mean())
+    fit = _fit(y, x, place, root)
+    after = place >= 0
+    contrast = np.zeros((3, x.shape[1]))
+    contrast[0, 2] = contrast[1, 3] = contrast[2, 2] = 1.0
+    contrast[2, 3] = np.average(place[after], weights=data["weight"].to_numpy()[after])
+    kind = unit_of(outcome, data["seen"].to_numpy())
+    sizes = {"points_before": int((~after).sum()), "points_after": int(after.sum())}
+    names = ("level change", "slope change", "mean effect after")
+    found = [{"quantity": n, **sizes, **_averaged(fit, c, conf_level)} for n, c in zip(names, contrast)]
+    found.append({"quantity": "after minus before", **sizes, **_plain(y, after, conf_level)})
+    table = pd.DataFrame([{"outcome": outcome, "unit": kind, **row} for row in found])
+    beta = fit.mean_beta
+    path = pd.DataFrame({"time": data["time"], "value": y, "fitted": x @ beta, "after": after})
+    path["projected"] = path["fitted"] - after * (beta[2] + beta[3] * place)
+    return SeriesResult(
+        table=table,
+        path=path,
+        estimand=f"{outcome} in the first period after the change, minus what its path before would have given",
+        unit=kind,
+        title=f"{outcome} before and after the change" + (f", less {comparison}" if comparison else ""),
+        notes=(
+            *notes,
+            "'After minus before' is what a plain comparison of means would say; it takes trend and season for effect.",
+            "Intervals are averaged over the autocorrelations that the series allows.",
+        ),
+        formats={"points_before": "count", "points_after": "count"},
+        conf_level=conf_level,
+        design="series",
+        checks=(
+            _points(sizes),
+            _left_over(fit, y, x, place, root),
+            _placebo(y, place, waves, root),
+            _seasons(place, waves, season),
+            _beside(data, x, root, comparison),
+        ),
+    )
+
+
+def _prepared(
+    series: Any, time: str, outcome: str, changed_on: Any, weight: str | None, comparison: str | None
+) -> tuple[pd.DataFrame, list[str]]:
+    numbers = [c for c in (outcome, weight, comparison) if c]
+    rows = rows_of(series, numbers, [time])
+    when = times_of(rows[time], time)
+    change = times_of(pd.Series([changed_on]), "changed_on")
+    faults, notes = [], []
+    if not same_kind(when, change) or change.isna().any():
+        raise FrameError(f"changed_on is {changed_on!r}. Allowed: what {time} holds, a date or a number.")
+    data = pd.DataFrame({"time": when, "seen": rows[outcome], "y": rows[outcome], "weight": 1.0})
+    if weight:
+        data["weight"] = rows[weight]
+        if wrong := int((~(data["weight"] > 0)).sum()):
+            faults.append(f"{wrong:,} rows have a {weight} that is missing or not above 0.")
+    if comparison:
+        data["beside"] = rows[comparison]
+        data["y"] = data["seen"] - data["beside"]
+    if gone := int(data["time"].isna().sum()):
+        faults.append(f"{gone:,} rows have no {time}.")
+    data = data.sort_values("time", ignore_index=True)
+    if len(twice := data.loc[data["time"].duplicated(), "time"].unique()):
+        faults.append(
+            f"{time} {first_few([str(t)[:10] for t in twice])}: several rows. Allowed: one a period."
+        )
+    if faults:
+        raise FrameError(faults)
+    if missing := int(data["y"].isna().sum()):
+        notes.append(f"{missing:,} of {len(data):,} periods have no {outcome} and are left out.")
+        data = data.dropna(subset="y").reset_index(drop=True)
+    data["place"], mixed = _places(data["time"], change.iloc[0])
+    if mixed.any():
+        notes.append(f"{str(change.iloc[0])[:7]} is left out: the change came in the middle of it.")
+        data = data[~mixed].reset_index(drop=True)
+    before, after = int((data["place"] < 0).sum()), int((data["place"] >= 0).sum())
+    if min(before, after) < 4:
+        raise FrameError(
+            f"{before} periods before {str(changed_on)[:10]} and {after} after. Allowed: 4 or more on each side."
+        )
+    if np.ptp(data["y"]) == 0:
+        raise FrameError(f"{outcome} is constant: nothing to compare.")
+    return data, notes
+
+
+def _places(when: pd.Series, change: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Whole periods since the change, and which period has the change inside it."""
+    mixed = np.zeros(len(when), dtype=bool)
+    if not pd.api.types.is_datetime64_any_dtype(when):
+        if len(odd := when[when != when.round()]):
+            raise FrameError(
+                f"periods {first_few(list(odd))} are not whole. Allowed: dates or whole numbers."
+            )
+        return (when - np.ceil(change)).to_numpy().astype(np.int64), mixed
+    months = (when.dt.year * 12 + when.dt.month).to_numpy()
+    if len(np.unique(months)) == len(months):
+        month = change.year * 12 + change.month
+        if change.day > 1:
+            mixed, month = months == month, month + 1
+        return months - month, mixed
+    step = when.diff().min()
+    place = np.rint((when - when.iloc[0]) / step).to_numpy().astype(np.int64)
+    after = np.flatnonzero(when >= change)
+    return place - (place[after[0]] if len(after) else place[-1] + 1), mixed
+
+
+def _waves(place: np.ndarray, season: int | None) -> np.ndarray:
+    """Waves of a year: none in less than two years, two from four years on."""
+    if not season or np.ptp(place) + 1 < 2 * season:
+        return np.zeros((len(place), 0))
+    angle = 2 * np.pi * place / season
+    many = range(1, 3 if np.ptp(place) + 1 >= 4 * season else 2)
+    return np.stack([f(k * angle) for k in many for f in (np.sin, np.cos)], axis=1)
+
+
+def _matrix(place: np.ndarray, cut: int, waves: np.ndarray) -> np.ndarray:
+    t, after = (place - cut).astype(float), place >= cut
+    return np.column_stack([np.ones(len(t)), t, after, after * t, waves])
+
+
+class _Fit(NamedTuple):
+    """For each ρ: its weight, coefficients, and their covariance; degrees of freedom."""
+
+    share: np.ndarray
+    beta: np.ndarray
+    covariance: np.ndarray
+    freedom: int
+
+    @property
+    def mean_beta(self) -> np.ndarray:
+        return self.share @ self.beta
+
+
+def _whitened(
+    values: np.ndarray, place: np.ndarray, root: np.ndarray, rho: float
+) -> tuple[np.ndarray, float]:
+    """Columns with the correlation ρ^|s − t| and unequal variances taken off, and log |R|."""
+    from scipy.linalg import solve_triangular
+
+    lower = np.linalg.cholesky(float(rho) ** np.abs(place[:, None] - place))
+    return solve_triangular(lower, values * root[:, None], lower=True), 2 * np.log(np.diag(lower)).sum()
+
+
+def _fit(y: np.ndarray, x: np.ndarray, place: np.ndarray, root: np.ndarray) -> _Fit:
+    n, k = x.shape
+    likelihood, betas, covariances = [], [], []
+    for rho in CORRELATIONS:
+        both, log_r = _whitened(np.column_stack([x, y]), place, root, rho)
+        a, b = both[:, :k], both[:, k]
+        inverse = np.linalg.inv(a.T @ a)
+        beta = inverse @ (a.T @ b)
+        s2 = max(float(np.sum((b - a @ beta) ** 2)) / (n - k), np.finfo(float).tiny)
+        betas.append(beta)
+        covariances.append(s2 * inverse)
+        likelihood.append(-0.5 * log_r + 0.5 * np.linalg.slogdet(inverse)[1] - 0.5 * (n - k) * np.log(s2))
+    share = np.exp(np.array(likelihood) - max(likelihood))
+    return _Fit(share / share.sum(), np.array(betas), np.array(covariances), n - k)
+
+
+def _averaged(fit: _Fit, contrast: np.ndarray, conf_level: float) -> dict[str, float]:
+    """A contrast of coefficients as a mixture of t distributions: mean, spread, quantiles."""
+    from scipy import optimize, stats
+
+    middle = fit.beta @ contrast
+    error = np.sqrt(np.einsum("i,rij,j->r", contrast, fit.covariance, contrast))
+    estimate = float(fit.share @ middle)
+    spread = float(np.sqrt(fit.share @ (error**2 + (middle - estimate) ** 2)))
+
+    def below(value: float) -> float:
+        return float(fit.share @ stats.t.cdf((value - middle) / error, fit.freedom))
+
+    tail = (1 - conf_level) / 2
+    far = stats.t.ppf(1 - tail, fit.freedom) * error
+    ends = float((middle - far).min()) - 1e-12, float((middle + far).max()) + 1e-12
+    low, high = (optimize.brentq(lambda v, q=q: below(v) - q, *ends, xtol=1e-12) for q in (tail, 1 - tail))
+    return {
+        "estimate": estimate,
+        "std_error": spread,
+        "conf_low": float(low),
+        "conf_high": float(high),
+        "p_value": 2 * min(below(0.0), 1 - below(0.0)),
+    }
+
+
+def _plain(y: np.ndarray, after: np.ndarray, conf_level: float) -> dict[str, float]:
+    from scipy import stats
+
+    found = stats.ttest_ind(y[after], y[~after], equal_var=False)
+    estimate = float(y[after].mean() - y[~after].mean())
+    low, high = found.confidence_interval(conf_level)
+    error = float(np.sqrt(y[after].var(ddof=1) / after.sum() + y[~after].var(ddof=1) / (~after).sum()))
+    return {
+        "estimate": estimate,
+        "std_error": error,
+        "conf_low": float(low),
+        "conf_high": float(high),
+        "p_value": float(found.pvalue),
+    }
+
+
+def _points(sizes: dict[str, int]) -> Check:
+    fewest = min(sizes.values())
+    return Check(
+        name="points",
+        passed=fewest >= FEWEST_POINTS,
+        says=f"{sizes['points_before']} periods before the change and {sizes['points_after']} after; a path can be told from "
+        f"{FEWEST_POINTS} on each side.",
+        value=float(fewest),
+        limit=float(FEWEST_POINTS),
+    )
+
+
+def _left_over(fit: _Fit, y: np.ndarray, x: np.ndarray, place: np.ndarray, root: np.ndarray) -> Check:
+    from statsmodels.stats.diagnostic import acorr_ljungbox
+
+    best = int(fit.share.argmax())
+    white, _ = _whitened((y - x @ fit.beta[best])[:, None], place, root, CORRELATIONS[best])
+    lags = max(2, min(6, len(y) // 5))
+    p_value = float(acorr_ljungbox(white[:, 0], lags=[lags], model_df=1)["lb_pvalue"].iloc[0])
+    return Check(
+        name="autocorrelation",
+        passed=p_value >= LIMIT,
+        says=f"Neighbouring periods are correlated at about {CORRELATIONS[best]:.2f}, which the interval allows for; beyond "
+        f"that {'none is' if p_value >= LIMIT else 'some is'} left (Ljung–Box over {lags} periods, p = {p_value:.3f}).",
+        value=p_value,
+        limit=LIMIT,
+    )
+
+
+def _placebo(y: np.ndarray, place: np.ndarray, waves: np.ndarray, root: np.ndarray) -> Check:
+    """The same question on each earlier date that leaves six periods on either side, before the change."""
+    early = place < 0
+    place, y, root, waves = place[early], y[early], root[early], waves[early]
+    waves = waves if np.ptp(place) + 1 >= 18 else waves[:, :0]
+    contrast = np.eye(4 + waves.shape[1])[2]
+    dates = place[6:-5] if len(place) >= 12 else place[:0]
+    if not len(dates) or len(place) < 7 + waves.shape[1]:
+        return Check(
+            name="placebo_date",
+            passed=None,
+            says=f"{len(place)} periods before the change are too few to look for breaks on earlier dates.",
+            limit=LIMIT,
+        )
+    found = [
+        _averaged(_fit(y, _matrix(place, d, waves), place, root), contrast, 0.95)["p_value"] for d in dates
+    ]
+    p_value = min(1.0, len(found) * min(found))
+    return Check(
+        name="placebo_date",
+        passed=p_value >= LIMIT,
+        says=f"{'No' if p_value >= LIMIT else 'A'} break shows on {len(found)} earlier dates tried (smallest p "
+        f"{min(found):.3f}, {p_value:.3f} with so many tried).",
+        value=p_value,
+        limit=LIMIT,
+    )
+
+
+def _seasons(place: np.ndarray, waves: np.ndarray, season: int | None) -> Check:
+    before = int((place < 0).sum())
+    if not season:
+        return Check(
+            name="season", passed=None, says="No season was asked for; one would count as part of the change."
+        )
+    if not waves.shape[1]:
+        says = f"The series is shorter than two years ({season} periods each): season cannot be told from the change."
+        return Check(name="season", passed=False, says=says, value=float(before), limit=float(season))
+    return Check(
+        name="season",
+        passed=before >= season,
+        says=f"Season is taken off as a smooth wave of {season} periods, with {before} periods seen before the change; a "
+        "single odd month in the year is not.",
+        value=float(before),
+        limit=float(season),
+    )
+
+
+def _beside(data: pd.DataFrame, x: np.ndarray, root: np.ndarray, comparison: str | None) -> Check:
+    if comparison is None:
+        return Check(
+            name="comparison",
+            passed=None,
+            says="There is no series without the change: whatever else happened on that date counts as its effect.",
+        )
+    contrast = np.eye(x.shape[1])[2]
+    fit = _fit(data["beside"].to_numpy(), x, data["place"].to_numpy(), root)
+    own = _averaged(fit, contrast, 0.95)
+    kind = unit_of(comparison, data["beside"].to_numpy())
+    return Check(
+        name="comparison",
+        passed=own["p_value"] >= LIMIT,
+        says=f"{comparison}, which did not change, moved by {said(own['estimate'], kind)} on the date "
+        f"(p = {own['p_value']:.3f}); its movements are taken off.",
+        value=own["p_value"],
+        limit=LIMIT,
+    )
