@@ -20,12 +20,13 @@ import yaml
 
 from collectlab.book.partial import partial_folder, publish
 from collectlab.book.simulate_bank import PROBLEMS, Luck, Settings, draw_accounts
+from collectlab.book.simulate_changes import CHANGES, Schedule, change_schedule
 from collectlab.book.simulate_days import Days
 from collectlab.book.simulate_tables import tables_of
-from collectlab.book.simulate_truth import effects_truth, problems_truth
+from collectlab.book.simulate_truth import changes_truth, effects_truth, problems_truth
 from collectlab.core.errors import BookError, first_few, nearest
 
-__all__ = ["PROBLEMS", "Simulated", "simulate", "write_book"]
+__all__ = ["CHANGES", "PROBLEMS", "Schedule", "Simulated", "change_schedule", "simulate", "write_book"]
 
 SEED = 20261031
 CHUNK = 50_000
@@ -44,7 +45,8 @@ class Simulated:
         they are.
     truth : dict of str to pandas.DataFrame
         ``effects``: what each strategy and channel causes, by segment, from counterfactual re-runs;
-        ``problems``: what was planted, where, and how strongly.
+        ``problems``: what was planted, where, and how strongly; ``changes``, where changes of policy were
+        planted: what each causes.
     settings : Settings
         What it was made with.
     """
@@ -67,6 +69,7 @@ def simulate(
     *,
     problems: tuple[str, ...] = MILD,
     hidden_confounding: float = 0.0,
+    changes: tuple[str, ...] = (),
     snapshots: str = "month_end",
     truth_accounts: int | None = None,
 ) -> Simulated:
@@ -87,11 +90,15 @@ def simulate(
     hidden_confounding : float
         Weight of the latent traits, which no column shows, in the collectors' choice of strategy. At 0
         the choice rests on ``credit_score`` and ``monthly_income`` alone.
+    changes : tuple of str
+        Names from ``CHANGES`` to plant; none by default. ``change_schedule(bank.settings)`` says where and
+        when, for a book without the change as well. The planted problem ``loose_partner_loans`` is a trend
+        of its own in the window's last months; leave problems out where a change's effect is to be measured.
     snapshots : {"month_end", "daily"}
         Daily snapshots of the same accounts, for small books.
     truth_accounts : int, optional
         How many accounts of the same bank the truth is computed on; by default the book's own number, at
-        least 20,000 and at most 60,000. 0 leaves the effects out.
+        least 20,000 and at most 60,000 (three times as many for changes). 0 leaves the effects out.
 
     Returns
     -------
@@ -100,7 +107,7 @@ def simulate(
     Raises
     ------
     BookError
-        If an argument is out of range or names an unknown problem.
+        If an argument is out of range or names an unknown problem or change.
 
     Examples
     --------
@@ -108,7 +115,7 @@ def simulate(
     >>> bank.book_tables["accounts"].num_rows
     200
     """
-    settings = _settings(accounts, months, seed, end, problems, hidden_confounding, snapshots)
+    settings = _settings(accounts, months, seed, end, problems, hidden_confounding, changes, snapshots)
     chunks = list(_chunks(settings, snapshots))
     tables = {name: pa.concat_tables([chunk[name] for chunk in chunks]) for name in chunks[0]}
     return Simulated(
@@ -125,6 +132,7 @@ def write_book(
     *,
     problems: tuple[str, ...] = MILD,
     hidden_confounding: float = 0.0,
+    changes: tuple[str, ...] = (),
     snapshots: str = "month_end",
     truth_accounts: int | None = None,
 ) -> pd.DataFrame:
@@ -146,12 +154,12 @@ def write_book(
     >>> written.query("table == 'accounts'")["rows"].tolist()
     [200]
     """
-    settings = _settings(accounts, months, seed, end, problems, hidden_confounding, snapshots)
+    settings = _settings(accounts, months, seed, end, problems, hidden_confounding, changes, snapshots)
     truth = _truth(settings, truth_accounts)
     return _write(Path(folder), settings, snapshots, _chunks(settings, snapshots), truth)
 
 
-def _settings(accounts, months, seed, end, problems, hidden_confounding, snapshots) -> Settings:
+def _settings(accounts, months, seed, end, problems, hidden_confounding, changes, snapshots) -> Settings:
     faults = []
     for name, value, low, high in (
         ("accounts", accounts, 1, 10_000_000),
@@ -169,11 +177,17 @@ def _settings(accounts, months, seed, end, problems, hidden_confounding, snapsho
     except ValueError:
         last = None
         faults.append(f"end = {end!r} is no date. Allowed: the last day of a month, such as 2026-10-31.")
-    for name in problems:
-        if name not in PROBLEMS:
-            near = nearest(name, PROBLEMS)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            faults.append(f"unknown problem {name!r}.{hint} Allowed: {first_few(list(PROBLEMS), 20)}.")
+    for kind, names, known in (("problem", problems, PROBLEMS), ("change", changes, CHANGES)):
+        if isinstance(names, str):
+            faults.append(
+                f"{kind}s = {names!r} is one text. Allowed: a tuple of names, such as ({names!r},)."
+            )
+            continue
+        for name in names:
+            if name not in known:
+                near = nearest(name, known)
+                hint = f" Did you mean {' or '.join(near)}?" if near else ""
+                faults.append(f"unknown {kind} {name!r}.{hint} Allowed: {first_few(list(known), 20)}.")
     if snapshots not in ("month_end", "daily"):
         faults.append(f"snapshots = {snapshots!r}. Allowed: month_end, daily.")
     elif not faults and snapshots == "daily" and accounts * months > 500_000:
@@ -190,6 +204,7 @@ def _settings(accounts, months, seed, end, problems, hidden_confounding, snapsho
         end=last,
         problems=tuple(sorted(problems)),
         hidden_confounding=float(hidden_confounding),
+        changes=tuple(sorted(set(changes))),
     )
 
 
@@ -208,6 +223,8 @@ def _truth(settings: Settings, accounts: int | None) -> dict[str, pd.DataFrame]:
     truth = {"problems": problems_truth(settings)}
     if accounts:
         truth["effects"] = effects_truth(settings, accounts)
+        if settings.changes:
+            truth["changes"] = changes_truth(settings, accounts)
     return truth
 
 
@@ -277,11 +294,24 @@ def _fill(
 
 
 def _about(settings: Settings, snapshots: str) -> str:
+    changes = rebuilt = also = ""
+    if settings.changes:
+        plan = change_schedule(settings)
+        changes = f"changes: [{', '.join(settings.changes)}]\nchange_schedule:\n"
+        if "branch_rollout" in settings.changes:
+            days = ", ".join(f"{branch}: {day or 'null'}" for branch, day in plan.branch_rollout.items())
+            changes += f"  branch_rollout: {{{days}}}\n"
+        if "bank_wide" in settings.changes:
+            changes += f"  bank_wide: {plan.bank_wide}\n"
+        if "threshold" in settings.changes:
+            changes += f"  threshold: {plan.threshold}\n"
+        also = ", that of the changes of policy in truth/changes.csv"
+        rebuilt = "".join(f" --change {name}" for name in settings.changes)
     return f"""\
 name: Example bank (synthetic)
 description: >-
   SYNTHETIC. A simulated retail bank; no account, customer, agent, branch or agency in it is real.
-  The known truth is in truth/effects.csv and truth/problems.csv.
+  The known truth is in truth/effects.csv and truth/problems.csv{also}.
 synthetic: true
 currency: CNY
 licence: Apache-2.0
@@ -297,7 +327,7 @@ months: {settings.months}
 end: {settings.end.isoformat()}
 problems: [{", ".join(settings.problems)}]
 hidden_confounding: {settings.hidden_confounding:g}
-rebuilt_by: >-
+{changes}rebuilt_by: >-
   collectlab simulate FOLDER --accounts {settings.accounts} --months {settings.months}
-  --seed {settings.seed} --end {settings.end.isoformat()}
+  --seed {settings.seed} --end {settings.end.isoformat()}{rebuilt}
 """

@@ -52,6 +52,7 @@ class Settings:
     end: date
     problems: tuple[str, ...]
     hidden_confounding: float
+    changes: tuple[str, ...] = ()
 
     @property
     def window_start(self) -> date:

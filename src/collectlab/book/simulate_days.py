@@ -122,6 +122,7 @@ class Days(Ledger):
         u = luck.uniform(a["key"][i], "reason", day) * edges[:, -1]
         self.reason[i] = np.minimum((u[:, None] >= edges).sum(axis=1), len(bank.REASONS) - 1)
         self._assign(i, day)
+        self.changed.begin(self, i, day)
 
     def _assign(self, i, day: int) -> None:
         """Who handles the episode: the test's arm, or (outside the test) the collectors' judgement."""
@@ -133,6 +134,7 @@ class Days(Ledger):
         hard -= self.settings.hidden_confounding * (a["ability"][i] + a["willingness"][i])
         intensive = self.luck.uniform(a["key"][i], "judgement", day) < _sigmoid(-0.3 + 2.8 * hard)
         judged = np.where(intensive, bank.INTENSIVE, bank.STANDARD)
+        judged = self.changed.judged(self, i, day, judged)
         if day >= self.first:
             judged = np.where((force == bank.STANDARD) | (force == bank.INTENSIVE), force, judged)
         self.strategy[i] = np.where(in_test, tested, judged)
@@ -183,7 +185,7 @@ class Days(Ledger):
         """At most one action an account a day. Returns who pleaded hardship."""
         a, luck = self.a, self.luck
         stage = np.searchsorted([30, 60, 90, 180], dpd, side="left")
-        edges = np.cumsum(bank.DAILY_ACTIONS, axis=2)[self.strategy[i], stage]
+        edges = np.cumsum(self.changed.chances(self, i, stage), axis=1)
         channel = (luck.uniform(a["key"][i], "act", day)[:, None] >= edges).sum(axis=1)
         automatic = np.where((dpd == 3) | (dpd == 10), SMS, np.where(dpd == 7, EMAIL, 7))
         placed = self.placed[i]
@@ -219,6 +221,7 @@ class Days(Ledger):
             (channel == SMS) & self.placed[j] & (self.strategy[j] == bank.CHALLENGER), 1.5, 1.0
         )
         effect *= np.where((a["team"][j] == 0) & (channel == CALL), 1.15, 1.0)
+        effect *= self.changed.push(self, j, channel)
         self.push[j] = np.minimum(self.push[j] + effect, 1.9)
         self.contacts[j] += np.where(voice, np.where(connected, 1.0, 0.3), 0.05)
 
@@ -262,7 +265,9 @@ class Days(Ledger):
         a, luck = self.a, self.luck
         i = np.flatnonzero(self.overdue)
         dpd, key, product = self._days_past_due(i, day), a["key"][i], a["product"][i]
-        self.placed[i[dpd > 0]] = True
+        new = i[(dpd > 0) & ~self.placed[i]]
+        self.placed[new] = True
+        self.events.add("placements", new, day, self.began[new])
         first = i[
             (dpd > a["anchor_dpd"][i]) & (self.t_placed[i] == NEVER) & (self.began[i] >= a["anchor"][i])
         ]

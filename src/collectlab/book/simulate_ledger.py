@@ -13,6 +13,7 @@ import numpy as np
 
 from collectlab.book import simulate_bank as bank
 from collectlab.book.simulate_bank import Luck, Settings
+from collectlab.book.simulate_changes import Changed
 
 OPEN, CHARGED_OFF, SETTLED, SOLD, CLOSED = range(5)
 BURN_IN_DAYS = 365
@@ -61,6 +62,7 @@ class Ledger:
         daily: bool = False,
     ):
         self.settings, self.luck, self.a, self.daily = settings, luck, accounts, daily
+        self.changed = Changed(settings, len(accounts["key"]))
         self.events = Events(kept=False)
         self.keep = keep
         self.first = bank.ordinal(settings.window_start)
@@ -184,6 +186,7 @@ class Ledger:
         """The episode of accounts ``i`` is over: back to current, paid off, or settled."""
         self.overdue[i] = False
         self.last_cure[i] = day
+        self.events.add("cures", i, day)
         first = i[(self.t_placed[i] >= 0) & (self.t_cured[i] == NEVER)]
         self.t_cured[first] = day
         done = i[self.arrangement[i] >= 0]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from collectlab.book import simulate_bank as bank
 from collectlab.book.simulate_bank import Luck, Settings, draw_accounts
+from collectlab.book.simulate_changes import CHANGES, CUT, change_schedule
 from collectlab.book.simulate_days import Days
 from collectlab.book.simulate_ledger import NEVER
 
@@ -185,3 +189,146 @@ def problems_truth(settings: Settings) -> pd.DataFrame:
             for name, (where, place, what, level, elsewhere) in bank.PROBLEMS.items()
         ]
     )
+
+
+#: Accounts whose score is this close to the cut count for the effect at the cut.
+BAND = 20
+#: The truth of a change concerns a part of the accounts only, so more of them are lived.
+MORE = 3
+
+#: More than any day number, so that account × SPAN + day orders by account and then by day.
+SPAN = 100_000
+
+#: Outcome -> (unit, what it is). All count from the first month-end at which an episode is seen.
+EPISODE_OUTCOMES = {
+    "cured_60d": OUTCOMES["cured_60d"],
+    "paid_60d": ("points", "paid anything within 60 days"),
+    "paid_90d": OUTCOMES["paid_90d"],
+}
+CHANGE_COLUMNS = [
+    *("change", "what", "where_column", "where", "outcome", "meaning", "unit", "population"),
+    *("episodes", "estimate", "std_error", "without"),
+]
+
+
+def changes_truth(settings: Settings, accounts: int) -> pd.DataFrame:
+    """What each planted change of policy causes, the other changes staying as planted.
+
+    The bank is lived twice with the same luck, once with the change and once without it. ``branch_rollout``:
+    episodes outside the test that begin in a branch's new regime; ``bank_wide``: episodes that begin from the
+    date on; ``threshold``: episodes outside the test of accounts whose score is within ``BAND`` of the cut, all
+    handled as intensive in one life and as standard in the other.
+
+    Estimand, by ``population``: ``first``, the mean over each account's first such episode (the same one in
+    both lives) of Y(with) − Y(without); ``episodes``, the mean of Y over all such episodes of the one life
+    less that of the other, which later episodes share in that the change itself brought about or spared.
+    Episodes have 90 days of follow-up from the first month-end that shows them. ``std_error`` is the
+    Monte-Carlo error, by account.
+    """
+    luck, rows = Luck(settings.seed), []
+    for change in settings.changes:
+        parts: list[tuple[pd.DataFrame, pd.DataFrame]] = []
+        for first in range(0, accounts * MORE, CHUNK):
+            a = draw_accounts(settings, luck, first, min(first + CHUNK, accounts * MORE))
+            parts.append(_two_lives(settings, luck, a, change))
+        with_it, without = (pd.concat(sides, ignore_index=True) for sides in zip(*parts))
+        rows += _change_rows(settings, change, with_it, without)
+    return pd.DataFrame(rows, columns=CHANGE_COLUMNS)
+
+
+def _two_lives(
+    settings: Settings, luck: Luck, a: dict[str, np.ndarray], change: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The episodes under ``change``, of the accounts it can concern, with it and without it."""
+    start = np.full(len(a["key"]), bank.ordinal(settings.window_start))
+    concerned = np.ones(len(start), bool)
+    if change == "bank_wide":
+        start[:] = bank.ordinal(change_schedule(settings).bank_wide)
+    elif change == "threshold":
+        concerned = ~a["tested"] & (a["score"] >= CUT - BAND) & (a["score"] < CUT + BAND)
+    else:
+        days = change_schedule(settings).branch_rollout.values()
+        day = np.array([-1 if d is None else bank.ordinal(d) for d in days])[a["branch"]]
+        concerned, start = ~a["tested"] & (day >= 0), day
+    a = {name: column[concerned] for name, column in a.items()}
+    start = start[concerned]
+    if change == "threshold":
+        forced = ({**a, "force": np.full(len(start), code)} for code in (bank.INTENSIVE, bank.STANDARD))
+        lives = [Days(settings, luck, accounts).run() for accounts in forced]
+    else:
+        rest = tuple(name for name in settings.changes if name != change)
+        lives = [Days(s, luck, a).run() for s in (settings, replace(settings, changes=rest))]
+    return tuple(_episodes(d, start) for d in lives)  # type: ignore[return-value]
+
+
+def _episodes(d: Days, start: np.ndarray) -> pd.DataFrame:
+    """One row per episode begun on or after its account's ``start``, and what came of it."""
+    i, placed, began = d.events.columns("placements", 3)
+    followed = (began >= start[i]) & (placed <= d.last - 90)
+    order = np.lexsort((placed[followed], i[followed]))
+    i, placed = i[followed][order], placed[followed][order]
+    account = i.astype(np.int64) * SPAN
+    cures = np.sort(np.append(_moments(d, "cures", 2), np.iinfo(np.int64).max))
+    cured_on = cures[np.searchsorted(cures, account + placed, side="right")]
+
+    who, day, cents = d.events.columns("payments", 3)
+    paid = who.astype(np.int64) * SPAN + day
+    in_order = np.argsort(paid, kind="stable")
+    paid, total = paid[in_order], np.append(0, np.cumsum(cents[in_order]))
+    sums = {}
+    for days in (60, 90):
+        low, high = (np.searchsorted(paid, account + placed + more, side="right") for more in (0, days))
+        sums[days] = total[high] - total[low]
+    return pd.DataFrame(
+        {
+            "account": d.a["index"][i],
+            "first": np.append(True, i[1:] != i[:-1])[: len(i)],
+            "cured_60d": (cured_on <= account + placed + 60).astype(float),
+            "paid_60d": (sums[60] > 0).astype(float),
+            "paid_90d": sums[90] / 100,
+        }
+    )
+
+
+def _moments(d: Days, kind: str, width: int) -> np.ndarray:
+    i, day = d.events.columns(kind, width)[:2]
+    return i.astype(np.int64) * SPAN + day
+
+
+def _change_rows(
+    settings: Settings, change: str, with_it: pd.DataFrame, without: pd.DataFrame
+) -> Iterator[dict]:
+    plan = change_schedule(settings)
+    column, what = CHANGES[change]
+    if change == "branch_rollout":
+        where = "; ".join(f"{b} from {day}" for b, day in plan.branch_rollout.items() if day is not None)
+    elif change == "bank_wide":
+        where = f"all from {plan.bank_wide}"
+    else:
+        where = f"under {plan.threshold} from {settings.window_start}"
+    for population in ("first", "episodes"):
+        sides = [side[side["first"]] if population == "first" else side for side in (with_it, without)]
+        if min(len(side) for side in sides) < 2:
+            continue
+        for outcome, (unit, meaning) in EPISODE_OUTCOMES.items():
+            means = [side[outcome].mean() for side in sides]
+            # Each account's share in the difference of the two means.
+            shares = [
+                ((side[outcome] - mean) / len(side)).groupby(side["account"]).sum()
+                for side, mean in zip(sides, means)
+            ]
+            error = np.sqrt((shares[0].sub(shares[1], fill_value=0.0) ** 2).sum())
+            yield {
+                "change": change,
+                "what": what,
+                "where_column": column,
+                "where": where,
+                "outcome": outcome,
+                "meaning": meaning,
+                "unit": unit,
+                "population": population,
+                "episodes": len(sides[0]),
+                "estimate": round(means[0] - means[1], 5),
+                "std_error": round(float(error), 5),
+                "without": round(means[1], 5),
+            }

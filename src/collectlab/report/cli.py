@@ -79,11 +79,15 @@ def simulate(
     months: Annotated[int, typer.Option(help="Length in months.")] = 24,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same bytes.")] = None,
     end: Annotated[str, typer.Option(help="The last day.")] = "2026-10-31",
+    change: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Plant a change of policy, such as bank_wide.")
+    ] = None,
 ) -> None:
     """Write a synthetic book whose truth is known."""
     from collectlab.book.simulate import SEED, write_book
 
-    written = write_book(target, accounts, months, SEED if seed is None else seed, end)
+    seed = SEED if seed is None else seed
+    written = write_book(target, accounts, months, seed, end, changes=tuple(change or ()))
     for row in written.itertuples():
         print(f"{row.table:<14}{row.rows:>14,} rows")
     print(_short(target))
