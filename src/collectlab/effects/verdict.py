@@ -188,7 +188,9 @@ def verdict(
     rows, graded = [], []
     for result in results:
         level, against = grade(result, more if result.design == "experiment" else ())
-        rows.append(_row(result, arm, outcome) | {"design": result.design.replace("_", " "), "grade": level})
+        answer, others = _rows(result, arm, outcome)
+        design = {"design": result.design.replace("_", " ")}
+        rows.append([answer | design | {"grade": level}, *(o | design | {"grade": "–"} for o in others)])
         graded.append((GRADES.index(level), _ORDER.index(result.design), result, against))
     if not rows:
         return Verdict(
@@ -199,13 +201,13 @@ def verdict(
             settle=settle,
         )
     order = sorted(range(len(rows)), key=lambda i: (*graded[i][:2], i))
-    table = pd.DataFrame([rows[i] for i in order])
+    table = pd.DataFrame([*(rows[i][0] for i in order), *(row for i in order for row in rows[i][1:])])
     level, _, answer, against = graded[order[0]]
     first, told = table.iloc[0], GRADES[level]
     notes = [f"{'Failed' if c.passed is False else 'Not made'}: {c.says}" for c in against]
     ruled = {c.name for c in against}
     notes += [f"Caution: {c.says}" for c in answer.checks if c.passed is False and c.name not in ruled]
-    if told == CAUSAL and (odd := _contradicting(table)):
+    if told == CAUSAL and (odd := _contradicting(table.head(len(rows)))):
         notes.append(f"The estimate by {odd} says otherwise and is not believed.")
     direction = "" if told == NOT_IDENTIFIABLE else _direction(first, smallest)
     return Verdict(
@@ -276,8 +278,8 @@ def verdicts(found: Sequence[Verdict], title: str = "What the strategy caused") 
     )
 
 
-def _row(result: EffectResult, arm: str | None, outcome: str | None) -> dict:
-    """The one row of a result that answers."""
+def _rows(result: EffectResult, arm: str | None, outcome: str | None) -> tuple[dict, list[dict]]:
+    """The one row of a result that answers, and the other methods' rows of the same arm and outcome."""
     table = result.table
     for column, wanted in (("arm", arm), ("outcome", outcome)):
         if wanted is None or column not in table.columns:
@@ -287,23 +289,23 @@ def _row(result: EffectResult, arm: str | None, outcome: str | None) -> dict:
             raise FrameError(f"no {column} {wanted!r} in this result. Allowed: {first_few(have, 20)}.")
         table = table[table[column] == wanted]
     at = result.headline if result.headline in table.index else table.index[0]
-    row = table.loc[at]
+    others = table.drop(index=at) if "method" in table.columns else table.head(0)
+    keys = [c for c in ("arm", "outcome") if c in others.columns]
+    same = (others[keys] == table.loc[at, keys]).all(axis=1)
+    picked = [_plain(row, result.unit) for _, row in others[same].iterrows()]
+    return _plain(table.loc[at], result.unit), picked
+
+
+def _plain(row: pd.Series, unit: str) -> dict:
+    numbers = ("estimate", "std_error", "conf_low", "conf_high", "p_value")
+    parts = [row[c] for c in ("n", "control_n", "n_treated", "n_untreated") if c in row.index]
     return {
-        "outcome": row.get("outcome", outcome or "outcome"),
+        "outcome": row.get("outcome", "outcome"),
         "method": str(row.get("method", "")),
-        "n": _n(row),
-        **{
-            c: float(row.get(c, math.nan))
-            for c in ("estimate", "std_error", "conf_low", "conf_high", "p_value")
-        },
-        "unit": str(row.get("unit", result.unit)),
+        "n": float(sum(parts)) if parts else math.nan,
+        **{c: float(row.get(c, math.nan)) for c in numbers},
+        "unit": str(row.get("unit", unit)),
     }
-
-
-def _n(row: pd.Series) -> float:
-    if "control_n" in row.index and "n" in row.index:
-        return float(row["n"]) + float(row["control_n"])
-    return float(row["n"]) if "n" in row.index else math.nan
 
 
 def _direction(row: pd.Series, smallest: float) -> str:
