@@ -35,9 +35,11 @@ def first_episodes(book: Book, episodes: nw.LazyFrame, horizons: Sequence[int] =
     Returns
     -------
     narwhals.LazyFrame
-        account_id, strategy, block, started_on, and for each horizon h: ``cured_within_h`` (0/1),
-        ``amount_within_h`` (money paid), ``cost_within_h`` (money spent on actions),
-        ``complaints_within_h`` (number). Missing where the book does not reach day h.
+        account_id, strategy, block, propensity, started_on, and for each horizon h, from day 0 to day h:
+        ``cured_within_h`` (0/1), ``amount_within_h`` (money paid), ``cost_within_h`` (money spent on actions),
+        ``net_within_h`` (amount less cost), ``complaints_within_h`` (number). Missing where the book does not
+        reach day h. (What was past due on day 0 is not in a book; in the first snapshot after it, it already
+        shows what the strategy did. So there is no "paid in full" here: cured says it.)
 
     Raises
     ------
@@ -46,7 +48,11 @@ def first_episodes(book: Book, episodes: nw.LazyFrame, horizons: Sequence[int] =
     """
     assigned = first_assignments(book.table("assignments"))
     spells = episodes.filter(nw.col("entry_day") == 0)
-    have = [c for c in spells.collect_schema().names() if c not in ("strategy", "block", "assigned_on")]
+    have = [
+        c
+        for c in spells.collect_schema().names()
+        if c not in ("strategy", "block", "assigned_on", "propensity")
+    ]
     after = assigned.join(spells.select(have), on="account_id", how="inner")
     after = after.filter(nw.col("started_on") > nw.col("assigned_on"))
     first = after.filter(nw.col("started_on") == nw.col("started_on").min().over("account_id"))
@@ -96,6 +102,11 @@ def first_episodes(book: Book, episodes: nw.LazyFrame, horizons: Sequence[int] =
             )
             .drop([f"_{h}" for h in end])
         )
+    have = frame.collect_schema().names()
+    for h in horizons:
+        if {f"amount_within_{h}", f"cost_within_{h}"} <= set(have):
+            cents = whole_money(f"amount_within_{h}") - whole_money(f"cost_within_{h}")
+            frame = frame.with_columns((cents.cast(nw.Float64) / 100).alias(f"net_within_{h}"))
     return materialise(frame)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +24,7 @@ from collectlab.effects.experiment_cells import (
     design,
     names_of,
     refuse_kinds,
+    unit_of,
     usable,
 )
 from collectlab.effects.experiment_checks import experiment_checks
@@ -32,8 +32,6 @@ from collectlab.effects.experiment_result import HORIZON, OUTCOME_WORDS, Experim
 from collectlab.effects.experiment_simultaneous import simultaneous
 
 __all__ = ["ExperimentResult", "experiment", "experiment_frame"]
-
-_MONEY_WORDS = {"amount", "paid", "recovered", "cost", "balance", "owed", "net", "money"}
 
 
 def experiment(
@@ -255,7 +253,7 @@ def _effects(
         covariance = np.where(np.isnan(np.add.outer(error, error)), np.nan, found.covariance[:k, :k])
         sims = simultaneous(found.estimate[:k], covariance, found.freedom, conf_level)
         together = [dict(zip(("sim_low", "sim_high", "p_adjusted"), map(float, sim))) for sim in zip(*sims)]
-    unit = "points" if set(np.unique(y)) <= {0.0, 1.0} else _unit(outcome)
+    unit = unit_of(outcome, y)
     of_control = (cells["arm"] == control).to_numpy()
     control_mean = float(np.sum(count[of_control] * y[of_control]) / count[of_control].sum())
     rows = [
@@ -290,7 +288,3 @@ def _usual_outcomes(data: nw.LazyFrame) -> list[list[str]]:
         )
     first, *others = [families[kind] for kind in OUTCOME_WORDS if kind in families]
     return [[n for _, n in sorted(first)], *([n for _, n in sorted(f, reverse=True)] for f in others)]
-
-
-def _unit(outcome: str) -> str:
-    return "money2" if _MONEY_WORDS & set(re.split(r"[^a-z]+", outcome.lower())) else "number"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import narwhals as nw
 import numpy as np
@@ -14,6 +15,7 @@ from collectlab.core.errors import FrameError, first_few, nearest
 #: Arms that are the control when nobody names one, best first; else the largest arm.
 USUAL_CONTROLS = ("Holdout", "holdout", "control", "champion")
 MAX_LEVELS = 50
+_MONEY_WORDS = {"amount", "paid", "recovered", "cost", "balance", "owed", "net", "money"}
 
 
 def names_of(given: str | Sequence[str] | None) -> list[str]:
@@ -153,6 +155,13 @@ def design(
         return np.empty((len(cells), 0)), []
     x = np.stack(columns, axis=1)
     return x - np.einsum("i,ij->j", count, x) / count.sum(), labels
+
+
+def unit_of(outcome: str, values: Iterable[float]) -> str:
+    """The unit of a difference: points of 0/1 outcomes, money by the name, else a number."""
+    if set(np.unique(np.asarray(values, dtype=float))) <= {0.0, 1.0}:
+        return "points"
+    return "money2" if _MONEY_WORDS & set(re.split(r"[^a-z]+", outcome.lower())) else "number"
 
 
 def apart(data: nw.LazyFrame, arm: str, unit: str) -> tuple[nw.LazyFrame, list[str]]:

@@ -22,6 +22,7 @@ from collectlab.effects.experiment_cells import (
     design,
     names_of,
     refuse_kinds,
+    unit_of,
     usable,
 )
 
@@ -100,7 +101,7 @@ def complier_effect(
     >>> complier_effect(calls, arm="arm", control="none", received="reached", outcome="paid").table[
     ...     ["arm", "received", "estimate", "std_error"]].round(3)
         arm  received  estimate  std_error
-    0  call       0.5       0.4      0.145
+    0  call       0.5       0.4      0.146
     """
     check_level(conf_level)
     covariates = names_of(covariates)
@@ -134,10 +135,11 @@ def complier_effect(
         for a in arms
         if a != control
     ]
-    binary = set(cells["y"].unique()) <= {0.0, 1.0} and set(cells["d"].unique()) <= {0.0, 1.0}
+    unit = unit_of(outcome, cells["y"])
+    share = "share" if set(cells["d"].unique()) <= {0.0, 1.0} else "number"
     table = pd.DataFrame(rows)
     table.insert(0, "outcome", outcome)
-    table.insert(table.columns.get_loc("estimate"), "unit", "points" if binary else "number")
+    table.insert(table.columns.get_loc("estimate"), "unit", unit)
     weak = [str(a) for a in table.loc[~(table["first_stage_f"] >= WEAK), "arm"]]
     if weak:
         notes.append(
@@ -157,14 +159,14 @@ def complier_effect(
             f"Mean {outcome} if {received}, minus mean if not, among the accounts that have {received} if assigned "
             f"to the arm and not if assigned to {control} (compliers)"
         ),
-        unit="points" if binary else "number",
+        unit=unit,
         title=f"Effect of {received.replace('_', ' ')}, by assignment",
         notes=tuple(dict.fromkeys(notes)),
         formats={
-            "received": "share" if binary else "number",
-            "control_received": "share" if binary else "number",
-            "ar_low": "points" if binary else "number",
-            "ar_high": "points" if binary else "number",
+            "received": share,
+            "control_received": share,
+            "ar_low": unit,
+            "ar_high": unit,
             "control_n": "count",
         },
         conf_level=conf_level,

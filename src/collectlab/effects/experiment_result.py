@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Outcomes of a book's experiment: what, (within or after), how many days.
 HORIZON = re.compile(r"(paid|paid_in_full|cured|current|amount|cost|net|complaints)_(within|after)_(\d+)")
+#: Of curves: ``cured_by_30`` and ``days_cured_within_30``.
+CURVE = re.compile(r"(days_)?(.+)_(by|within)_(\d+)")
 OUTCOME_WORDS = {
     "paid": "Paid anything",
     "paid_in_full": "Paid in full",
@@ -35,7 +37,16 @@ def label_of(outcome: str) -> str:
     """``paid_within_30`` as ``Paid anything within 30 days``; other names as they are."""
     if match := HORIZON.fullmatch(outcome):
         return f"{OUTCOME_WORDS[match[1]]} {match[2]} {match[3]} days"
+    if match := CURVE.fullmatch(outcome):
+        what = match[2].replace("_", " ")
+        return f"Days {what} within {match[4]} days" if match[1] else f"{what.capitalize()} by day {match[4]}"
     return outcome
+
+
+def _family(outcome: str) -> str | None:
+    """What an outcome shares with the same one at other horizons; None for names of other kinds."""
+    match = HORIZON.fullmatch(outcome) or CURVE.fullmatch(outcome)
+    return outcome[: match.start(match.lastindex or 0)] if match else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +85,8 @@ class ExperimentResult(EffectResult):
         """
         every = list(dict.fromkeys(self.table["outcome"]))
         if outcomes is None:
-            family = HORIZON.fullmatch(every[0])
-            same = [o for o in every if family and (m := HORIZON.fullmatch(o)) and m[1] == family[1]]
-            chosen = same or every[:1]
+            family = _family(every[0])
+            chosen = [o for o in every if family and _family(o) == family] or every[:1]
         else:
             chosen = [outcomes] if isinstance(outcomes, str) else list(outcomes)
         if unknown := [o for o in chosen if o not in every]:
