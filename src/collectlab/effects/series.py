@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from collectlab.core.errors import FrameError, first_few
+from collectlab.core.errors import FrameError
 from collectlab.core.jackknife import check_level
 from collectlab.core.plots import PALETTE, legend, new_axes, titled, unit_axis
-from collectlab.effects._panel_inputs import rows_of, said, same_kind, times_of, unit_of
+from collectlab.effects._panel_inputs import said, unit_of
+from collectlab.effects._series_fit import (
+    CORRELATIONS,
+    Fit,
+    averaged,
+    fit_path,
+    matrix,
+    plain,
+    prepared,
+    waves_of,
+    whitened,
+)
 from collectlab.effects.effect_result import Check, EffectResult
 
 if TYPE_CHECKING:
@@ -19,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SeriesResult", "interrupted_series"]
 
-#: Autocorrelations from one period to the next over which the answer is averaged, all alike beforehand.
-CORRELATIONS = np.round(np.arange(-0.6, 0.961, 0.04), 2)
 FEWEST_POINTS = 8
 LIMIT = 0.05
 
@@ -29,8 +38,8 @@ LIMIT = 0.05
 class SeriesResult(EffectResult):
     """What changed on the date, and the series with its path.
 
-    ``table``: outcome, unit, quantity (``level change``, ``slope change``, ``mean effect after``, ``after minus
-    before``), points_before, points_after, estimate, std_error, conf_low, conf_high, p_value. ``path``: time, value,
+    ``table``: outcome, unit, method (``level change``, ``slope change``, ``mean effect after``, ``after minus
+    before``), n_untreated, n_treated, estimate, std_error, conf_low, conf_high, p_value. ``path``: time, value,
     fitted, projected (without the change), after.
     """
 
@@ -124,29 +133,29 @@ def interrupted_series(
     >>> monthly = pd.DataFrame({"month": pd.date_range("2024-01-01", periods=20, freq="MS"),
     ...     "cured": [0.5 + 0.001 * t + 0.1 * (t >= 10) + 0.002 * e for t, e in enumerate(noise)]})
     >>> result = interrupted_series(monthly, time="month", outcome="cured", changed_on="2024-11-01", season=None)
-    >>> result.table[["quantity", "estimate"]].round(2).values.tolist()[:2]
+    >>> result.table[["method", "estimate"]].round(2).values.tolist()[:2]
     [['level change', 0.1], ['slope change', -0.0]]
     """
     check_level(conf_level)
-    data, notes = _prepared(series, time, outcome, changed_on, weight, comparison)
+    data, notes = prepared(series, time, outcome, changed_on, weight, comparison)
     place, y = data["place"].to_numpy(), data["y"].to_numpy()
-    waves = _waves(place, season)
-    x = _matrix(place, 0, waves)
+    waves = waves_of(place, season)
+    x = matrix(place, 0, waves)
     if len(y) < x.shape[1] + 3:
         raise FrameError(
             f"{len(y)} periods are too few for a path of {x.shape[1]} coefficients. Allowed: {x.shape[1] + 3} or more."
         )
     root = np.sqrt(data["weight"].to_numpy() / data["weight"].mean())
-    fit = _fit(y, x, place, root)
+    fit = fit_path(y, x, place, root)
     after = place >= 0
     contrast = np.zeros((3, x.shape[1]))
     contrast[0, 2] = contrast[1, 3] = contrast[2, 2] = 1.0
     contrast[2, 3] = np.average(place[after], weights=data["weight"].to_numpy()[after])
     kind = unit_of(outcome, data["seen"].to_numpy())
-    sizes = {"points_before": int((~after).sum()), "points_after": int(after.sum())}
+    sizes = {"n_untreated": int((~after).sum()), "n_treated": int(after.sum())}
     names = ("level change", "slope change", "mean effect after")
-    found = [{"quantity": n, **sizes, **_averaged(fit, c, conf_level)} for n, c in zip(names, contrast)]
-    found.append({"quantity": "after minus before", **sizes, **_plain(y, after, conf_level)})
+    found = [{"method": n, **sizes, **averaged(fit, c, conf_level)} for n, c in zip(names, contrast)]
+    found.append({"method": "after minus before", **sizes, **plain(y, after, conf_level)})
     table = pd.DataFrame([{"outcome": outcome, "unit": kind, **row} for row in found])
     beta = fit.mean_beta
     path = pd.DataFrame({"time": data["time"], "value": y, "fitted": x @ beta, "after": after})
@@ -162,7 +171,7 @@ def interrupted_series(
             "'After minus before' is what a plain comparison of means would say; it takes trend and season for effect.",
             "Intervals are averaged over the autocorrelations that the series allows.",
         ),
-        formats={"points_before": "count", "points_after": "count"},
+        formats={"n_untreated": "count", "n_treated": "count"},
         conf_level=conf_level,
         design="series",
         checks=(
@@ -175,182 +184,23 @@ def interrupted_series(
     )
 
 
-def _prepared(
-    series: Any, time: str, outcome: str, changed_on: Any, weight: str | None, comparison: str | None
-) -> tuple[pd.DataFrame, list[str]]:
-    numbers = [c for c in (outcome, weight, comparison) if c]
-    rows = rows_of(series, numbers, [time])
-    when = times_of(rows[time], time)
-    change = times_of(pd.Series([changed_on]), "changed_on")
-    faults, notes = [], []
-    if not same_kind(when, change) or change.isna().any():
-        raise FrameError(f"changed_on is {changed_on!r}. Allowed: what {time} holds, a date or a number.")
-    data = pd.DataFrame({"time": when, "seen": rows[outcome], "y": rows[outcome], "weight": 1.0})
-    if weight:
-        data["weight"] = rows[weight]
-        if wrong := int((~(data["weight"] > 0)).sum()):
-            faults.append(f"{wrong:,} rows have a {weight} that is missing or not above 0.")
-    if comparison:
-        data["beside"] = rows[comparison]
-        data["y"] = data["seen"] - data["beside"]
-    if gone := int(data["time"].isna().sum()):
-        faults.append(f"{gone:,} rows have no {time}.")
-    data = data.sort_values("time", ignore_index=True)
-    if len(twice := data.loc[data["time"].duplicated(), "time"].unique()):
-        faults.append(
-            f"{time} {first_few([str(t)[:10] for t in twice])}: several rows. Allowed: one a period."
-        )
-    if faults:
-        raise FrameError(faults)
-    if missing := int(data["y"].isna().sum()):
-        notes.append(f"{missing:,} of {len(data):,} periods have no {outcome} and are left out.")
-        data = data.dropna(subset="y").reset_index(drop=True)
-    data["place"], mixed = _places(data["time"], change.iloc[0])
-    if mixed.any():
-        notes.append(f"{str(change.iloc[0])[:7]} is left out: the change came in the middle of it.")
-        data = data[~mixed].reset_index(drop=True)
-    before, after = int((data["place"] < 0).sum()), int((data["place"] >= 0).sum())
-    if min(before, after) < 4:
-        raise FrameError(
-            f"{before} periods before {str(changed_on)[:10]} and {after} after. Allowed: 4 or more on each side."
-        )
-    if np.ptp(data["y"]) == 0:
-        raise FrameError(f"{outcome} is constant: nothing to compare.")
-    return data, notes
-
-
-def _places(when: pd.Series, change: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Whole periods since the change, and which period has the change inside it."""
-    mixed = np.zeros(len(when), dtype=bool)
-    if not pd.api.types.is_datetime64_any_dtype(when):
-        if len(odd := when[when != when.round()]):
-            raise FrameError(
-                f"periods {first_few(list(odd))} are not whole. Allowed: dates or whole numbers."
-            )
-        return (when - np.ceil(change)).to_numpy().astype(np.int64), mixed
-    months = (when.dt.year * 12 + when.dt.month).to_numpy()
-    if len(np.unique(months)) == len(months):
-        month = change.year * 12 + change.month
-        if change.day > 1:
-            mixed, month = months == month, month + 1
-        return months - month, mixed
-    step = when.diff().min()
-    place = np.rint((when - when.iloc[0]) / step).to_numpy().astype(np.int64)
-    after = np.flatnonzero(when >= change)
-    return place - (place[after[0]] if len(after) else place[-1] + 1), mixed
-
-
-def _waves(place: np.ndarray, season: int | None) -> np.ndarray:
-    """Waves of a year: none in less than two years, two from four years on."""
-    if not season or np.ptp(place) + 1 < 2 * season:
-        return np.zeros((len(place), 0))
-    angle = 2 * np.pi * place / season
-    many = range(1, 3 if np.ptp(place) + 1 >= 4 * season else 2)
-    return np.stack([f(k * angle) for k in many for f in (np.sin, np.cos)], axis=1)
-
-
-def _matrix(place: np.ndarray, cut: int, waves: np.ndarray) -> np.ndarray:
-    t, after = (place - cut).astype(float), place >= cut
-    return np.column_stack([np.ones(len(t)), t, after, after * t, waves])
-
-
-class _Fit(NamedTuple):
-    """For each ρ: its weight, coefficients, and their covariance; degrees of freedom."""
-
-    share: np.ndarray
-    beta: np.ndarray
-    covariance: np.ndarray
-    freedom: int
-
-    @property
-    def mean_beta(self) -> np.ndarray:
-        return self.share @ self.beta
-
-
-def _whitened(
-    values: np.ndarray, place: np.ndarray, root: np.ndarray, rho: float
-) -> tuple[np.ndarray, float]:
-    """Columns with the correlation ρ^|s − t| and unequal variances taken off, and log |R|."""
-    from scipy.linalg import solve_triangular
-
-    lower = np.linalg.cholesky(float(rho) ** np.abs(place[:, None] - place))
-    return solve_triangular(lower, values * root[:, None], lower=True), 2 * np.log(np.diag(lower)).sum()
-
-
-def _fit(y: np.ndarray, x: np.ndarray, place: np.ndarray, root: np.ndarray) -> _Fit:
-    n, k = x.shape
-    likelihood, betas, covariances = [], [], []
-    for rho in CORRELATIONS:
-        both, log_r = _whitened(np.column_stack([x, y]), place, root, rho)
-        a, b = both[:, :k], both[:, k]
-        inverse = np.linalg.inv(a.T @ a)
-        beta = inverse @ (a.T @ b)
-        s2 = max(float(np.sum((b - a @ beta) ** 2)) / (n - k), np.finfo(float).tiny)
-        betas.append(beta)
-        covariances.append(s2 * inverse)
-        likelihood.append(-0.5 * log_r + 0.5 * np.linalg.slogdet(inverse)[1] - 0.5 * (n - k) * np.log(s2))
-    share = np.exp(np.array(likelihood) - max(likelihood))
-    return _Fit(share / share.sum(), np.array(betas), np.array(covariances), n - k)
-
-
-def _averaged(fit: _Fit, contrast: np.ndarray, conf_level: float) -> dict[str, float]:
-    """A contrast of coefficients as a mixture of t distributions: mean, spread, quantiles."""
-    from scipy import optimize, stats
-
-    middle = fit.beta @ contrast
-    error = np.sqrt(np.einsum("i,rij,j->r", contrast, fit.covariance, contrast))
-    estimate = float(fit.share @ middle)
-    spread = float(np.sqrt(fit.share @ (error**2 + (middle - estimate) ** 2)))
-
-    def below(value: float) -> float:
-        return float(fit.share @ stats.t.cdf((value - middle) / error, fit.freedom))
-
-    tail = (1 - conf_level) / 2
-    far = stats.t.ppf(1 - tail, fit.freedom) * error
-    ends = float((middle - far).min()) - 1e-12, float((middle + far).max()) + 1e-12
-    low, high = (optimize.brentq(lambda v, q=q: below(v) - q, *ends, xtol=1e-12) for q in (tail, 1 - tail))
-    return {
-        "estimate": estimate,
-        "std_error": spread,
-        "conf_low": float(low),
-        "conf_high": float(high),
-        "p_value": 2 * min(below(0.0), 1 - below(0.0)),
-    }
-
-
-def _plain(y: np.ndarray, after: np.ndarray, conf_level: float) -> dict[str, float]:
-    from scipy import stats
-
-    found = stats.ttest_ind(y[after], y[~after], equal_var=False)
-    estimate = float(y[after].mean() - y[~after].mean())
-    low, high = found.confidence_interval(conf_level)
-    error = float(np.sqrt(y[after].var(ddof=1) / after.sum() + y[~after].var(ddof=1) / (~after).sum()))
-    return {
-        "estimate": estimate,
-        "std_error": error,
-        "conf_low": float(low),
-        "conf_high": float(high),
-        "p_value": float(found.pvalue),
-    }
-
-
 def _points(sizes: dict[str, int]) -> Check:
     fewest = min(sizes.values())
     return Check(
         name="points",
         passed=fewest >= FEWEST_POINTS,
-        says=f"{sizes['points_before']} periods before the change and {sizes['points_after']} after; a path can be told from "
+        says=f"{sizes['n_untreated']} periods before the change and {sizes['n_treated']} after; a path can be told from "
         f"{FEWEST_POINTS} on each side.",
         value=float(fewest),
         limit=float(FEWEST_POINTS),
     )
 
 
-def _left_over(fit: _Fit, y: np.ndarray, x: np.ndarray, place: np.ndarray, root: np.ndarray) -> Check:
+def _left_over(fit: Fit, y: np.ndarray, x: np.ndarray, place: np.ndarray, root: np.ndarray) -> Check:
     from statsmodels.stats.diagnostic import acorr_ljungbox
 
     best = int(fit.share.argmax())
-    white, _ = _whitened((y - x @ fit.beta[best])[:, None], place, root, CORRELATIONS[best])
+    white, _ = whitened((y - x @ fit.beta[best])[:, None], place, root, CORRELATIONS[best])
     lags = max(2, min(6, len(y) // 5))
     p_value = float(acorr_ljungbox(white[:, 0], lags=[lags], model_df=1)["lb_pvalue"].iloc[0])
     return Check(
@@ -378,7 +228,7 @@ def _placebo(y: np.ndarray, place: np.ndarray, waves: np.ndarray, root: np.ndarr
             limit=LIMIT,
         )
     found = [
-        _averaged(_fit(y, _matrix(place, d, waves), place, root), contrast, 0.95)["p_value"] for d in dates
+        averaged(fit_path(y, matrix(place, d, waves), place, root), contrast, 0.95)["p_value"] for d in dates
     ]
     p_value = min(1.0, len(found) * min(found))
     return Check(
@@ -418,8 +268,8 @@ def _beside(data: pd.DataFrame, x: np.ndarray, root: np.ndarray, comparison: str
             says="There is no series without the change: whatever else happened on that date counts as its effect.",
         )
     contrast = np.eye(x.shape[1])[2]
-    fit = _fit(data["beside"].to_numpy(), x, data["place"].to_numpy(), root)
-    own = _averaged(fit, contrast, 0.95)
+    fit = fit_path(data["beside"].to_numpy(), x, data["place"].to_numpy(), root)
+    own = averaged(fit, contrast, 0.95)
     kind = unit_of(comparison, data["beside"].to_numpy())
     return Check(
         name="comparison",
