@@ -92,8 +92,9 @@ def simulate(
         the choice rests on ``credit_score`` and ``monthly_income`` alone.
     changes : tuple of str
         Names from ``CHANGES`` to plant; none by default. ``change_schedule(bank.settings)`` says where and
-        when, for a book without the change as well. The planted problem ``loose_partner_loans`` is a trend
-        of its own in the window's last months; leave problems out where a change's effect is to be measured.
+        when, for a book without the change as well. Two things move the book's level besides: the planted
+        problem ``loose_partner_loans`` in the last months (leave problems out), and the champion/challenger
+        test from ``Settings.test_start`` on (take the accounts outside it).
     snapshots : {"month_end", "daily"}
         Daily snapshots of the same accounts, for small books.
     truth_accounts : int, optional
