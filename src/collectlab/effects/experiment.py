@@ -12,6 +12,7 @@ import pandas as pd
 from collectlab.core.engine import require, scan
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.jackknife import check_level
+from collectlab.core.tables import MAX_ROWS
 from collectlab.effects._least_squares import fit
 from collectlab.effects.assigned import experiment_frame
 from collectlab.effects.effect_result import Check
@@ -72,7 +73,8 @@ def experiment(
     outcomes : str or list of str
         Numeric or boolean columns. Missing values are left out of that outcome, and counted in the notes.
         None given: those of :func:`experiment_frame`: ``paid_within_…`` at each horizon, and at the
-        longest that can be compared also ``current_after_…`` and ``amount_within_…``.
+        longest that can be compared also ``current_after_…``, ``amount_within_…`` and so on, as far as people
+        still read the table (with many arms the last of them are only named in the notes).
     covariates : str or list of str
         Columns known before assignment. They can only sharpen the comparison: centred and interacted with
         the arms (Lin 2013). Text is taken as categories; missing numbers as the mean with a flag.
@@ -140,7 +142,11 @@ def experiment(
 
     rows: list[dict[str, Any]] = []
     said: dict[str, list[str]] = {}
+    others = len(arms) - 1
     for family in [asked] if asked else _usual_outcomes(data):
+        if not asked and rows and len(rows) + others > MAX_ROWS:
+            notes.append(f"Not shown, for length: {label_of(family[0])}. Named in outcomes, it is.")
+            continue
         for outcome in family:
             try:
                 more, remarks = _effects(
@@ -239,6 +245,7 @@ def _effects(
 
     k = len(others)
     error = np.sqrt(np.clip(np.diag(found.covariance)[:k], 0, None))
+    error[error < 1e-12 * np.std(y)] = 0.0  # a constant within each arm, such as the cost of a letter
     lonely = [a for a in arms if sizes[a] < 2]
     if lonely or found.freedom <= 0:
         notes.append(f"an arm with one account ({first_few(lonely or others)}) has no standard error.")
@@ -250,7 +257,8 @@ def _effects(
         p_value = 2 * stats.t.sf(np.abs(found.estimate[:k] / error), max(found.freedom, 1))
     together: list[dict[str, float]] = [{}] * k
     if k > 1:
-        covariance = np.where(np.isnan(np.add.outer(error, error)), np.nan, found.covariance[:k, :k])
+        covariance = found.covariance[:k, :k] * np.where(error > 0, 1.0, error)[:, None]
+        covariance = covariance * np.where(error > 0, 1.0, error)
         sims = simultaneous(found.estimate[:k], covariance, found.freedom, conf_level)
         together = [dict(zip(("sim_low", "sim_high", "p_adjusted"), map(float, sim))) for sim in zip(*sims)]
     unit = unit_of(outcome, y)

@@ -15,7 +15,8 @@ from collectlab.core.errors import FrameError, first_few, nearest
 #: Arms that are the control when nobody names one, best first; else the largest arm.
 USUAL_CONTROLS = ("Holdout", "holdout", "control", "champion")
 MAX_LEVELS = 50
-_MONEY_WORDS = {"amount", "paid", "recovered", "cost", "balance", "owed", "net", "money"}
+_MAYBE_MONEY = {"paid", "recovered", "owed"}
+_SURELY_MONEY = {"amount", "cost", "balance", "net", "money"}
 
 
 def names_of(given: str | Sequence[str] | None) -> list[str]:
@@ -159,9 +160,11 @@ def design(
 
 def unit_of(outcome: str, values: Iterable[float]) -> str:
     """The unit of a difference: points of 0/1 outcomes, money by the name, else a number."""
-    if set(np.unique(np.asarray(values, dtype=float))) <= {0.0, 1.0}:
+    words = set(re.split(r"[^a-z]+", outcome.lower()))
+    # "paid" may be a flag or a sum; a cost of 0 or 1 is money all the same.
+    if not words & _SURELY_MONEY and set(np.unique(np.asarray(values, dtype=float))) <= {0.0, 1.0}:
         return "points"
-    return "money2" if _MONEY_WORDS & set(re.split(r"[^a-z]+", outcome.lower())) else "number"
+    return "money2" if words & (_MAYBE_MONEY | _SURELY_MONEY) else "number"
 
 
 def apart(data: nw.LazyFrame, arm: str, unit: str) -> tuple[nw.LazyFrame, list[str]]:

@@ -17,19 +17,19 @@ from collectlab.effects.effect_result import EffectResult
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Outcomes of a book's experiment: what, (within or after), how many days.
+#: Outcomes of a book's experiment: what, (within or after), how many days. Most wanted first.
 HORIZON = re.compile(r"(paid|paid_in_full|cured|current|amount|cost|net|complaints)_(within|after)_(\d+)")
 #: Of curves: ``cured_by_30`` and ``days_cured_within_30``.
-CURVE = re.compile(r"(days_)?(.+)_(by|within)_(\d+)")
+CURVE = re.compile(r"(?:days_(.+)_within|(.+)_by)_(\d+)")
 OUTCOME_WORDS = {
     "paid": "Paid anything",
-    "paid_in_full": "Paid in full",
     "cured": "Cured",
     "current": "Not past due",
     "amount": "Amount paid",
-    "cost": "Spent",
-    "net": "Amount paid, less what was spent,",
+    "net": "Amount paid less cost",
     "complaints": "Complaints",
+    "paid_in_full": "Paid in full",
+    "cost": "Spent",
 }
 
 
@@ -38,8 +38,8 @@ def label_of(outcome: str) -> str:
     if match := HORIZON.fullmatch(outcome):
         return f"{OUTCOME_WORDS[match[1]]} {match[2]} {match[3]} days"
     if match := CURVE.fullmatch(outcome):
-        what = match[2].replace("_", " ")
-        return f"Days {what} within {match[4]} days" if match[1] else f"{what.capitalize()} by day {match[4]}"
+        what = (match[1] or match[2]).replace("_", " ")
+        return f"Days {what} within {match[3]} days" if match[1] else f"{what.capitalize()} by day {match[3]}"
     return outcome
 
 
@@ -74,9 +74,11 @@ class ExperimentResult(EffectResult):
                 "–" if pd.isna(low) else f"{format_value(low, unit)} to {format_value(high, unit)}"
                 for low, high, unit in zip(shown["sim_low"], shown["sim_high"], shown["unit"])
             ]
-            shown.insert(shown.columns.get_loc("sim_low"), "all_arms_at_once", together)
-        formats = {"sim_low": "hidden", "sim_high": "hidden", "p_adjusted": "p_value", **self.formats}
-        return display_table(shown, self.unit, formats, self.conf_level)
+            level = f"{self.conf_level:.0%} interval, all arms".replace("%", " %")
+            shown.insert(shown.columns.get_loc("sim_low"), level, together)
+            shown = shown.rename(columns={"p_adjusted": "p_value, all arms"})
+        hidden = {"sim_low": "hidden", "sim_high": "hidden", "p_value, all arms": "p_value"}
+        return display_table(shown, self.unit, {**hidden, **self.formats}, self.conf_level)
 
     def plot(self, ax: Axes | None = None, outcomes: str | Sequence[str] | None = None) -> Axes:
         """A forest plot: a point and its interval for each arm; outcomes of one unit side by side.

@@ -27,7 +27,7 @@ def simultaneous(
     estimate : ndarray of shape (k,)
         Differences from the control.
     covariance : ndarray of shape (k, k)
-        Their joint covariance. An estimate with no variance (NaN or 0) is left out and gets NaN.
+        Their joint covariance. NaN: that estimate is left out and gets NaN; 0: its interval is a point.
     freedom : float
         Degrees of freedom.
     conf_level : float
@@ -54,7 +54,9 @@ def simultaneous(
 
     error = np.sqrt(np.clip(np.diag(covariance), 0, None))
     sound = np.isfinite(error) & (error > 0) & np.isfinite(estimate)
-    low, high, p_adjusted = (np.full(len(estimate), np.nan) for _ in range(3))
+    certain = error == 0
+    low, high = (np.where(certain, estimate, np.nan) for _ in range(2))
+    p_adjusted = np.where(certain, np.where(estimate == 0, 1.0, 0.0), np.nan)
     k = int(sound.sum())
     if not k or not freedom > 0:
         return low, high, p_adjusted
@@ -73,21 +75,18 @@ def simultaneous(
 
 def _largest(correlation: np.ndarray, freedom: float) -> np.ndarray:
     """The largest |t| of the arms at each point of the quadrature, sorted."""
-    from scipy.special import gammaincinv
-
     values, vectors = np.linalg.eigh(correlation)
     root = vectors * np.sqrt(np.clip(values, 0, None))
-    normal, uniform = _points(len(correlation))
-    scale = np.sqrt(2 * gammaincinv(freedom / 2, uniform) / freedom)
+    normal, scale = _points(len(correlation), freedom)
     return np.sort(np.abs(np.einsum("ij,kj->ik", normal, root)).max(axis=1) / scale)
 
 
 @functools.lru_cache(maxsize=8)
-def _points(k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Evenly spread points: k normal coordinates and one uniform (for the scale)."""
-    from scipy.special import ndtri
+def _points(k: int, freedom: float) -> tuple[np.ndarray, np.ndarray]:
+    """Evenly spread points: k independent normals, and the root of a mean of ``freedom`` squared ones."""
+    from scipy.special import gammaincinv, ndtri
     from scipy.stats import qmc
 
     # A Sobol net in the middle of its cells: nothing random, and no point at 0.
     points = qmc.Sobol(k + 1, scramble=False).random(POINTS) + 0.5 / POINTS
-    return ndtri(points[:, :k]), points[:, k]
+    return ndtri(points[:, :k]), np.sqrt(2 * gammaincinv(freedom / 2, points[:, k]) / freedom)
