@@ -106,33 +106,43 @@ class Fit(NamedTuple):
         return self.share @ self.beta
 
 
-def whitened(values: np.ndarray, place: np.ndarray, root: np.ndarray, rho: float) -> tuple[np.ndarray, float]:
-    """Columns with the correlation ρ^|s − t| and unequal variances taken off, and log |R|."""
-    from scipy.linalg import solve_triangular
+def whiteners(place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each ρ the matrix that takes the correlation ρ^|s − t| off, (R, n, n), and log |R|, (R,)."""
+    apart = np.abs(place[:, None] - place)
+    lower = np.linalg.cholesky(CORRELATIONS[:, None, None] ** apart)
+    logs = 2 * np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
+    return np.linalg.inv(lower), logs
 
-    lower = np.linalg.cholesky(float(rho) ** np.abs(place[:, None] - place))
-    return solve_triangular(lower, values * root[:, None], lower=True), 2 * np.log(np.diag(lower)).sum()
 
-
-def fit_path(y: np.ndarray, x: np.ndarray, place: np.ndarray, root: np.ndarray) -> Fit:
+def fit_path(y: np.ndarray, x: np.ndarray, root: np.ndarray, white: tuple[np.ndarray, np.ndarray]) -> Fit:
+    """Generalised least squares at each ρ, and the share of each ρ by the restricted likelihood."""
     n, k = x.shape
-    likelihood, betas, covariances = [], [], []
-    for rho in CORRELATIONS:
-        both, log_r = whitened(np.column_stack([x, y]), place, root, rho)
-        a, b = both[:, :k], both[:, k]
-        inverse = np.linalg.inv(a.T @ a)
-        beta = inverse @ (a.T @ b)
-        s2 = max(float(np.sum((b - a @ beta) ** 2)) / (n - k), np.finfo(float).tiny)
-        betas.append(beta)
-        covariances.append(s2 * inverse)
-        likelihood.append(-0.5 * log_r + 0.5 * np.linalg.slogdet(inverse)[1] - 0.5 * (n - k) * np.log(s2))
-    share = np.exp(np.array(likelihood) - max(likelihood))
-    return Fit(share / share.sum(), np.array(betas), np.array(covariances), n - k)
+    matrices, logs = white
+    both = matrices @ (np.column_stack([x, y]) * root[:, None])
+    a, b = both[:, :, :k], both[:, :, k:]
+    turned = a.transpose(0, 2, 1)
+    inverse = np.linalg.inv(turned @ a)
+    beta = inverse @ (turned @ b)
+    s2 = np.maximum(((b - a @ beta) ** 2).sum(axis=(1, 2)) / (n - k), np.finfo(float).tiny)
+    likelihood = -0.5 * logs + 0.5 * np.linalg.slogdet(inverse)[1] - 0.5 * (n - k) * np.log(s2)
+    share = np.exp(likelihood - likelihood.max())
+    return Fit(share / share.sum(), beta[:, :, 0], s2[:, None, None] * inverse, n - k)
+
+
+def p_value_of(fit: Fit, contrast: np.ndarray) -> float:
+    """Twice the smaller part of the mixture on either side of 0."""
+    from scipy.special import stdtr
+
+    middle = fit.beta @ contrast
+    error = np.sqrt(np.einsum("i,rij,j->r", contrast, fit.covariance, contrast))
+    below = float(fit.share @ stdtr(fit.freedom, -middle / error))
+    return 2 * min(below, 1 - below)
 
 
 def averaged(fit: Fit, contrast: np.ndarray, conf_level: float) -> dict[str, float]:
     """A contrast of coefficients as a mixture of t distributions: mean, spread, quantiles."""
-    from scipy import optimize, stats
+    from scipy import optimize
+    from scipy.special import stdtr, stdtrit
 
     middle = fit.beta @ contrast
     error = np.sqrt(np.einsum("i,rij,j->r", contrast, fit.covariance, contrast))
@@ -140,10 +150,10 @@ def averaged(fit: Fit, contrast: np.ndarray, conf_level: float) -> dict[str, flo
     spread = float(np.sqrt(fit.share @ (error**2 + (middle - estimate) ** 2)))
 
     def below(value: float) -> float:
-        return float(fit.share @ stats.t.cdf((value - middle) / error, fit.freedom))
+        return float(fit.share @ stdtr(fit.freedom, (value - middle) / error))
 
     tail = (1 - conf_level) / 2
-    far = stats.t.ppf(1 - tail, fit.freedom) * error
+    far = stdtrit(fit.freedom, 1 - tail) * error
     ends = float((middle - far).min()) - 1e-12, float((middle + far).max()) + 1e-12
     low, high = (optimize.brentq(lambda v, q=q: below(v) - q, *ends, xtol=1e-12) for q in (tail, 1 - tail))
     return {
@@ -151,7 +161,7 @@ def averaged(fit: Fit, contrast: np.ndarray, conf_level: float) -> dict[str, flo
         "std_error": spread,
         "conf_low": float(low),
         "conf_high": float(high),
-        "p_value": 2 * min(below(0.0), 1 - below(0.0)),
+        "p_value": p_value_of(fit, contrast),
     }
 
 

@@ -18,10 +18,11 @@ from collectlab.effects._series_fit import (
     averaged,
     fit_path,
     matrix,
+    p_value_of,
     plain,
     prepared,
     waves_of,
-    whitened,
+    whiteners,
 )
 from collectlab.effects.effect_result import Check, EffectResult
 
@@ -32,6 +33,8 @@ __all__ = ["SeriesResult", "interrupted_series"]
 
 FEWEST_POINTS = 8
 LIMIT = 0.05
+#: The test for a rhythm left over rejects too often on short series: fewer periods are not tested, others at 1 %.
+FEWEST_FOR_RHYTHM, LIMIT_RHYTHM = 36, 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +149,8 @@ def interrupted_series(
             f"{len(y)} periods are too few for a path of {x.shape[1]} coefficients. Allowed: {x.shape[1] + 3} or more."
         )
     root = np.sqrt(data["weight"].to_numpy() / data["weight"].mean())
-    fit = fit_path(y, x, place, root)
+    white = whiteners(place)
+    fit = fit_path(y, x, root, white)
     after = place >= 0
     contrast = np.zeros((3, x.shape[1]))
     contrast[0, 2] = contrast[1, 3] = contrast[2, 2] = 1.0
@@ -176,10 +180,10 @@ def interrupted_series(
         design="series",
         checks=(
             _points(sizes),
-            _left_over(fit, y, x, place, root),
+            _left_over(fit, y, x, root, white),
             _placebo(y, place, waves, root),
             _seasons(place, waves, season),
-            _beside(data, x, root, comparison),
+            _beside(data, x, root, white, comparison),
         ),
     )
 
@@ -196,20 +200,29 @@ def _points(sizes: dict[str, int]) -> Check:
     )
 
 
-def _left_over(fit: Fit, y: np.ndarray, x: np.ndarray, place: np.ndarray, root: np.ndarray) -> Check:
+def _left_over(
+    fit: Fit, y: np.ndarray, x: np.ndarray, root: np.ndarray, white: tuple[np.ndarray, np.ndarray]
+) -> Check:
     from statsmodels.stats.diagnostic import acorr_ljungbox
 
+    if len(y) < FEWEST_FOR_RHYTHM:
+        return Check(
+            name="autocorrelation",
+            passed=None,
+            says=f"{len(y)} periods are too few to see whether a rhythm is left in them ({FEWEST_FOR_RHYTHM} are wanted).",
+            limit=LIMIT_RHYTHM,
+        )
     best = int(fit.share.argmax())
-    white, _ = whitened((y - x @ fit.beta[best])[:, None], place, root, CORRELATIONS[best])
-    lags = max(2, min(6, len(y) // 5))
-    p_value = float(acorr_ljungbox(white[:, 0], lags=[lags], model_df=1)["lb_pvalue"].iloc[0])
+    rest = white[0][best] @ ((y - x @ fit.beta[best]) * root)
+    lags = min(6, len(y) // 5)
+    p_value = float(acorr_ljungbox(rest, lags=[lags], model_df=1)["lb_pvalue"].iloc[0])
     return Check(
         name="autocorrelation",
-        passed=p_value >= LIMIT,
+        passed=p_value >= LIMIT_RHYTHM,
         says=f"Neighbouring periods are correlated at about {CORRELATIONS[best]:.2f}, which the interval allows for; beyond "
-        f"that {'none is' if p_value >= LIMIT else 'some is'} left (Ljung–Box over {lags} periods, p = {p_value:.3f}).",
+        f"that {'none is' if p_value >= LIMIT_RHYTHM else 'some is'} left (Ljung–Box over {lags} periods, p = {p_value:.3f}).",
         value=p_value,
-        limit=LIMIT,
+        limit=LIMIT_RHYTHM,
     )
 
 
@@ -217,19 +230,17 @@ def _placebo(y: np.ndarray, place: np.ndarray, waves: np.ndarray, root: np.ndarr
     """The same question on each earlier date that leaves six periods on either side, before the change."""
     early = place < 0
     place, y, root, waves = place[early], y[early], root[early], waves[early]
-    waves = waves if np.ptp(place) + 1 >= 18 else waves[:, :0]
     contrast = np.eye(4 + waves.shape[1])[2]
     dates = place[6:-5] if len(place) >= 12 else place[:0]
-    if not len(dates) or len(place) < 7 + waves.shape[1]:
+    if not len(dates) or len(place) < 8 + waves.shape[1]:
         return Check(
             name="placebo_date",
             passed=None,
             says=f"{len(place)} periods before the change are too few to look for breaks on earlier dates.",
             limit=LIMIT,
         )
-    found = [
-        averaged(fit_path(y, matrix(place, d, waves), place, root), contrast, 0.95)["p_value"] for d in dates
-    ]
+    white = whiteners(place)
+    found = [p_value_of(fit_path(y, matrix(place, d, waves), root, white), contrast) for d in dates]
     p_value = min(1.0, len(found) * min(found))
     return Check(
         name="placebo_date",
@@ -260,7 +271,13 @@ def _seasons(place: np.ndarray, waves: np.ndarray, season: int | None) -> Check:
     )
 
 
-def _beside(data: pd.DataFrame, x: np.ndarray, root: np.ndarray, comparison: str | None) -> Check:
+def _beside(
+    data: pd.DataFrame,
+    x: np.ndarray,
+    root: np.ndarray,
+    white: tuple[np.ndarray, np.ndarray],
+    comparison: str | None,
+) -> Check:
     if comparison is None:
         return Check(
             name="comparison",
@@ -268,7 +285,7 @@ def _beside(data: pd.DataFrame, x: np.ndarray, root: np.ndarray, comparison: str
             says="There is no series without the change: whatever else happened on that date counts as its effect.",
         )
     contrast = np.eye(x.shape[1])[2]
-    fit = fit_path(data["beside"].to_numpy(), x, data["place"].to_numpy(), root)
+    fit = fit_path(data["beside"].to_numpy(), x, root, white)
     own = averaged(fit, contrast, 0.95)
     kind = unit_of(comparison, data["beside"].to_numpy())
     return Check(
