@@ -86,8 +86,8 @@ def power(
     r_squared : float or list
         Share of the outcome's variance that the covariates explain, 0 to below 1.
     peeking : bool
-        The test is looked at as it runs, with a confidence sequence. The power is that of its last look, at the planned
-        end; looks before it add a little.
+        The test is looked at as it runs, with a confidence sequence, and stopped when that excludes zero. The power is
+        that of some look among a hundred up to the planned end.
 
     Returns
     -------
@@ -245,7 +245,9 @@ def _result(rows: Sequence[Mapping[str, Any]], answer: str, says: str, title: st
     if several:
         notes.append("Alpha is divided by the number of arms (Bonferroni).")
     if table["peeking"].any():
-        notes.append("Looked at as it runs: the power is the confidence sequence's at the planned end.")
+        notes.append(
+            "Looked at as it runs: the power is the confidence sequence's, at some look up to the planned end."
+        )
     if not share:
         notes.append(
             "Of a mean: very skewed outcomes need some hundred accounts with money in each arm for it to hold."

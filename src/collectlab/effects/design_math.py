@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from collectlab.core.errors import FrameError
-from collectlab.effects.sequential_math import critical_value, limits
+from collectlab.effects.sequential_math import critical_value, limits, power_by_the_end
 
 #: Pairs of counts that are gone through one by one; above, the normal distribution is as good.
 _PAIRS = 250_000
@@ -32,20 +32,31 @@ def power_of(row: Mapping[str, Any]) -> float:
         spread = math.sqrt(first * (1 - first)), math.sqrt(base * (1 - base))
         own, other = max(round(n / inflation), 2), max(round(control_n / inflation), 2)
         if _width(own, first) * _width(other, base) <= _PAIRS:
-            return _exact(own, first, other, base, alpha, freedom, row["peeking"])
+            found = _exact(own, first, other, base, alpha, freedom, row["peeking"])
+            return _at_some_look(found, alpha) if row["peeking"] else found
     else:
         spread = row["sd_arm"] or row["sd"], row["sd"]
     error = math.sqrt(inflation * (spread[0] ** 2 / (n - 1) + spread[1] ** 2 / (control_n - 1)))
     if not row["peeking"]:
         from statsmodels.stats.power import ttest_power
 
-        return float(ttest_power(row["effect"] / error, 1, alpha, df=freedom))
+        found = float(ttest_power(row["effect"] / error, 1, alpha, df=freedom))
+        return found if math.isfinite(found) else 1.0  # so far out that the non-central t gives up
     from scipy.stats import norm
 
     pooled = (n * spread[0] ** 2 + control_n * spread[1] ** 2) / (n + control_n)
     wide = max(1.0, math.sqrt(inflation * pooled * (1 / (n - 1) + 1 / (control_n - 1))) / error)
     reach = float(critical_value(1, alpha)) * wide
-    return float(norm.sf(reach - row["effect"] / error) + norm.cdf(-reach - row["effect"] / error))
+    last = float(norm.sf(reach - row["effect"] / error) + norm.cdf(-reach - row["effect"] / error))
+    return _at_some_look(last, alpha)
+
+
+def _at_some_look(last: float, alpha: float) -> float:
+    """From the power at the last look to that at any: by the drift of a Brownian motion that has the former."""
+    from scipy.stats import norm
+
+    drift = float(critical_value(1, alpha)) + float(norm.ppf(min(max(last, 1e-9), 1 - 1e-9)))
+    return float(power_by_the_end(max(drift, 0.0), alpha))
 
 
 def _width(n: float, share: float) -> float:

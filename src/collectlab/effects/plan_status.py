@@ -28,7 +28,7 @@ class PlanStatus(Result):
     """How far an experiment has come by its plan.
 
     ``table``: ``arm, planned, assigned, known`` (accounts whose horizon is over), ``complete_on`` (the day on which the
-    planned number is known; a forecast where ``forecast``), ``share, expected_share``. ``answer_on``: the first day on
+    planned number is known; a forecast where ``forecast``: not all have been assigned yet), ``share, expected_share``. ``answer_on``: the first day on
     which the plan allows a verdict, None where nobody can say. ``checks``: ``horizon`` and ``peeking``.
     """
 
@@ -158,7 +158,7 @@ def _from_rows(
         row = _row(a, planned, assigned, known, (today - plan.started_on).days + 1, today)
         if assigned >= planned:
             full = _START + pd.Timedelta(days=int(days[np.searchsorted(so_far, planned)]))
-            row |= {"complete_on": full, "forecast": full > pd.Timestamp(today)}
+            row["complete_on"] = full
         elif row["complete_on"] is not pd.NaT:
             row["complete_on"] += pd.Timedelta(days=plan.horizon_days)
         rows.append(row)
