@@ -54,8 +54,8 @@ def test_a_brownian_motion_leaves_the_boundary_as_seldom_as_it_says():
 def test_limits_by_hand():
     found = limits(101, 0.5, 0.25, 201, 0.4, 0.24, planned_per_arm=200)
     hc3 = np.sqrt(0.25 / 100 + 0.24 / 200)
-    pooled = (100 * 0.25 + 200 * 0.24) / 300
-    error = max(hc3, np.sqrt(pooled * (1 / 100 + 1 / 200)))
+    together = (100 * 0.25 + 200 * 0.24 + 0.1**2 / (1 / 101 + 1 / 201)) / 301
+    error = max(hc3, np.sqrt(together * (1 / 100 + 1 / 200)))
     progress = 1 / (1 / 101 + 1 / 201) / 100
     assert found["hc3"] == pytest.approx(hc3)
     assert found["std_error"] == pytest.approx(error)
@@ -67,6 +67,22 @@ def test_a_small_arm_in_which_nobody_paid_yet_does_not_look_precise():
     assert found["hc3"] < 0.003
     assert found["std_error"] > 0.02
     assert found["conf_low"] < 0 < found["conf_high"]
+
+
+def test_arms_that_differ_altogether_have_an_interval_of_some_width():
+    frame = people().assign(paid=lambda f: (f["strategy"] == "call").astype(int))
+    last = looks(frame).at().iloc[0]
+    assert last["estimate"] == 1
+    # All together half have paid: an error of about √(¼ · 4 / 1,200).
+    assert last["std_error"] == pytest.approx(np.sqrt(1 / 1200), rel=0.01)
+    assert last["conf_low"] < 1 < last["conf_high"]
+
+
+def test_the_variance_is_that_of_all_accounts_together():
+    frame = people(effect=0.1)
+    last = looks(frame).at().iloc[0]
+    spread = frame["paid"].var() * (1 / (last["n"] - 1) + 1 / (last["control_n"] - 1))
+    assert last["std_error"] == pytest.approx(np.sqrt(spread), rel=1e-9)
 
 
 def test_the_p_value_says_what_the_interval_says():
@@ -215,6 +231,7 @@ def test_the_chart_has_band_zero_and_fixed_lines():
         ({"paid": "yes"}, {}, "Allowed: numbers or true/false"),
         ({"paid": np.inf}, {}, "infinite in 1,200 rows|infinite"),
         ({}, {"as_of": "2025-01-01"}, "no account's paid is known yet"),
+        ({"assigned_on": 3}, {}, "'assigned_on' is Int64. Allowed: dates"),
         ({}, {"conf_level": 95}, "conf_level is 95"),
     ],
 )

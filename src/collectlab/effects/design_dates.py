@@ -7,6 +7,7 @@ import itertools
 import math
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 
@@ -19,6 +20,14 @@ from collectlab.effects.design_math import listed, out_of, refuse
 
 #: Days of a month on average, in which paces are told.
 MONTH = 365.25 / 12
+
+
+def no_date(data: nw.LazyFrame, column: str) -> str:
+    """What to say where a column cannot hold dates; nothing where it can."""
+    kind = data.collect_schema()[column]
+    if kind in (nw.Date, nw.String) or isinstance(kind, nw.Datetime):
+        return ""
+    return f"{column!r} is {kind}. Allowed: dates, or text of the form YYYY-MM-DD."
 
 
 def enrolment_pace(frame: Any, *, on: str, as_of: str | dt.date | None = None, days: int = 91) -> Result:
@@ -57,6 +66,7 @@ def enrolment_pace(frame: Any, *, on: str, as_of: str | dt.date | None = None, d
         raise FrameError(f"days is {days!r}. Allowed: whole days ≥ 1.")
     data = scan(frame, [on])
     require(data, on)
+    refuse([no_date(data, on)])
     counted = collect(
         data.select(day=day_number(on)).group_by("day").agg(row_count().alias("count"))
     ).dropna()

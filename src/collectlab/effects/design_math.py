@@ -44,8 +44,10 @@ def power_of(row: Mapping[str, Any]) -> float:
         return found if math.isfinite(found) else 1.0  # so far out that the non-central t gives up
     from scipy.stats import norm
 
-    pooled = (n * spread[0] ** 2 + control_n * spread[1] ** 2) / (n + control_n)
-    wide = max(1.0, math.sqrt(inflation * pooled * (1 / (n - 1) + 1 / (control_n - 1))) / error)
+    of_arm = n / (n + control_n)
+    within = of_arm * spread[0] ** 2 + (1 - of_arm) * spread[1] ** 2
+    together = within + of_arm * (1 - of_arm) * row["effect"] ** 2
+    wide = max(1.0, math.sqrt(inflation * together * (1 / (n - 1) + 1 / (control_n - 1))) / error)
     reach = float(critical_value(1, alpha)) * wide
     last = float(norm.sf(reach - row["effect"] / error) + norm.cdf(-reach - row["effect"] / error))
     return _at_some_look(last, alpha)

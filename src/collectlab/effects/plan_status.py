@@ -17,6 +17,7 @@ from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.results import Result
 from collectlab.core.written import as_date
+from collectlab.effects.design_dates import no_date
 from collectlab.effects.effect_result import Check
 from collectlab.effects.plan import ExperimentPlan
 
@@ -142,6 +143,8 @@ def _from_rows(
     """Assigned and known accounts by arm; the day the plan is full is read off where enough have been assigned."""
     data = scan(frame, [arm, assigned_on])
     require(data, arm, assigned_on)
+    if told := no_date(data, assigned_on):
+        raise FrameError(told)
     picked = data.select(arm=nw.col(arm).cast(nw.String), day=day_number(assigned_on))
     counted = collect(picked.group_by("arm", "day").agg(row_count().alias("count"))).dropna()
     counted = counted.sort_values(["arm", "day"], ignore_index=True)

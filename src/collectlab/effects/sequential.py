@@ -22,6 +22,7 @@ from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.jackknife import check_level, t_quantile
 from collectlab.core.plots import PALETTE, legend, new_axes, titled, unit_axis
 from collectlab.core.written import as_date
+from collectlab.effects.design_dates import no_date
 from collectlab.effects.effect_result import Check, EffectResult
 from collectlab.effects.experiment_result import label_of
 from collectlab.effects.sequential_math import FIRST_EVENTS, FIRST_LOOK, limits, ready
@@ -185,12 +186,12 @@ def confidence_sequence(
     ...     people, outcome="paid", control="none", planned_per_arm=120, assigned_on="on", horizon=30)
     >>> looks.at()[["as_of", "n", "control_n", "estimate", "conf_low", "conf_high"]].round(3)
            as_of    n  control_n  estimate  conf_low  conf_high
-    0 2026-03-31  120        120       0.5      0.36       0.64
+    0 2026-03-31  120        120       0.5     0.329      0.671
     """
     check_level(conf_level)
     data = scan(frame, [arm, outcome, assigned_on])
     require(data, arm, outcome, assigned_on)
-    _refuse(data, outcome, horizon, planned_per_arm)
+    _refuse(data, outcome, assigned_on, horizon, planned_per_arm)
     cells = _cells(data, arm, outcome, assigned_on, int(horizon))
     cells, notes = _known(cells, arm, outcome, assigned_on, as_of)
     arms = sorted(set(cells["arm"]))
@@ -244,8 +245,8 @@ def confidence_sequence(
     )
 
 
-def _refuse(data: nw.LazyFrame, outcome: str, horizon: Any, planned: Any) -> None:
-    faults = []
+def _refuse(data: nw.LazyFrame, outcome: str, assigned_on: str, horizon: Any, planned: Any) -> None:
+    faults = [told] if (told := no_date(data, assigned_on)) else []
     kind = data.collect_schema()[outcome]
     if not (kind.is_numeric() or kind == nw.Boolean):
         faults.append(f"outcome {outcome!r} is {kind}. Allowed: numbers or true/false.")

@@ -126,10 +126,11 @@ def limits(
 
     With d the difference of the means and n₁, n₀ the accounts so far,
 
-        d ± z(r) · √V,   V = max(s₁²/(n₁−1) + s₀²/(n₀−1),  s²(1/(n₁−1) + 1/(n₀−1))),   s² the pooled variance,
+        d ± z(r) · √V,   V = max(s₁²/(n₁−1) + s₀²/(n₀−1),  s²(1/(n₁−1) + 1/(n₀−1))),   s² the variance of all together,
 
     and r the information 1/(1/n₁ + 1/n₀) by that of the plan, ``planned_per_arm``/2. The first V is HC3's. The second
-    keeps a small arm, whose variance is badly known, from looking precise because few have paid in it so far.
+    keeps a small arm, whose variance is badly known, from looking precise because nobody, or everybody, has paid in it
+    so far. Where there is no effect the two agree in large samples; where there is one, the second errs on the safe side.
 
     Parameters
     ----------
@@ -157,10 +158,12 @@ def limits(
     variance, control_variance = np.asarray(variance, dtype=float), np.asarray(control_variance, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):
         hc3 = np.sqrt(variance / (n - 1) + control_variance / (control_n - 1))
-        pooled = ((n - 1) * variance + (control_n - 1) * control_variance) / (n + control_n - 2)
-        error = np.maximum(hc3, np.sqrt(pooled * (1 / (n - 1) + 1 / (control_n - 1))))
-        progress = 2 / planned_per_arm / (1 / n + 1 / control_n)
         estimate = np.asarray(mean, dtype=float) - np.asarray(control_mean, dtype=float)
+        between = estimate**2 / (1 / n + 1 / control_n)
+        within = (n - 1) * variance + (control_n - 1) * control_variance
+        together = (within + between) / (n + control_n - 1)
+        error = np.maximum(hc3, np.sqrt(together * (1 / (n - 1) + 1 / (control_n - 1))))
+        progress = 2 / planned_per_arm / (1 / n + 1 / control_n)
         reach = critical_value(progress, alpha) * error
         u = progress * _tuned(alpha)
         p_value = np.minimum(1.0, np.sqrt(1 + u) * np.exp(-((estimate / error) ** 2) * u / (2 * (1 + u))))
