@@ -1,5 +1,83 @@
-"""What the strategy caused."""
+"""What the strategy caused: experiments, target trials, comparisons, policy changes, and the verdict on each."""
 
+from collectlab.effects.answers import answer_change, answer_channel, answer_choice
+from collectlab.effects.cohort import cohort
+from collectlab.effects.compare import Comparison, compare, compare_times
+from collectlab.effects.design import (
+    answer_date,
+    enrolment_pace,
+    minimum_detectable_effect,
+    power,
+    sample_size,
+)
+from collectlab.effects.differences import differences
+from collectlab.effects.discontinuity import discontinuity
+from collectlab.effects.effect_result import Check, EffectResult
 from collectlab.effects.experiment import ExperimentResult, experiment, experiment_frame
+from collectlab.effects.experiment_checks import book_checks, experiment_checks
+from collectlab.effects.experiment_compliers import complier_effect
+from collectlab.effects.experiment_times import experiment_curves
+from collectlab.effects.experiment_worth import worth
+from collectlab.effects.league import League, league
+from collectlab.effects.plan import ExperimentPlan, read_plan
+from collectlab.effects.plan_status import status
+from collectlab.effects.policy_panel import branch_months, payment_days, series_months
+from collectlab.effects.questions import load_questions
+from collectlab.effects.segments import Segments, by_segment
+from collectlab.effects.sequential import ConfidenceSequence, confidence_sequence
+from collectlab.effects.series import interrupted_series
+from collectlab.effects.settle import settling
+from collectlab.effects.stage_jump import stage_jump
+from collectlab.effects.target_trial import TargetTrial, refuse_later, target_trial
+from collectlab.effects.verdict import Verdict, grade, rule, verdict, verdicts
 
-__all__ = ["ExperimentResult", "experiment", "experiment_frame"]
+__all__ = [
+    "Check",
+    "Comparison",
+    "ConfidenceSequence",
+    "EffectResult",
+    "ExperimentPlan",
+    "ExperimentResult",
+    "League",
+    "Segments",
+    "TargetTrial",
+    "Verdict",
+    "answer_change",
+    "answer_channel",
+    "answer_choice",
+    "answer_date",
+    "book_checks",
+    "branch_months",
+    "by_segment",
+    "cohort",
+    "compare",
+    "compare_times",
+    "complier_effect",
+    "confidence_sequence",
+    "differences",
+    "discontinuity",
+    "enrolment_pace",
+    "experiment",
+    "experiment_checks",
+    "experiment_curves",
+    "experiment_frame",
+    "grade",
+    "interrupted_series",
+    "league",
+    "load_questions",
+    "minimum_detectable_effect",
+    "payment_days",
+    "power",
+    "read_plan",
+    "refuse_later",
+    "rule",
+    "sample_size",
+    "series_months",
+    "settling",
+    "stage_jump",
+    "status",
+    "target_trial",
+    "verdict",
+    "verdicts",
+    "worth",
+]

@@ -23,6 +23,7 @@ def settling(
     pace: float | None = None,
     horizon: int = 90,
     power: float = 0.8,
+    have: int = 0,
 ) -> str:
     """The experiment of two equal arms that would settle a question, in one or two sentences.
 
@@ -42,6 +43,8 @@ def settling(
         Days after the last account's entry when the outcome is read.
     power : float
         Chance to tell a difference of ``smallest`` from none.
+    have : int
+        Accounts that each arm of a running test has already; 0: there is no test yet.
 
     Returns
     -------
@@ -61,10 +64,14 @@ def settling(
         smallest = min(smallest, 0.9 * max(value, 1 - value))
     wanted = int(sample_size(smallest, power=power, **known).table["n_arm"].iloc[0])
     size = format_value(smallest, unit).lstrip("+")
-    text = (
-        f"To settle it: draw lots between {treatment} and {control}. {wanted:,} accounts in each arm show a difference "
-        f"of {size} (power {power:.0%})".replace("%", " %")
+    first = (
+        f"draw lots between {treatment} and {control}."
+        if not have
+        else f"go on; {have:,} accounts are in the smaller arm."
     )
+    text = f"To settle it: {first} {wanted:,} accounts in each arm show a difference of {size} (power {power:.0%})"
+    text = text.replace("%)", " %)")
+    wanted = max(wanted - have, 0)
     if not pace or not math.isfinite(pace) or pace <= 0:
         return text + "."
     weeks = math.ceil(2 * wanted / pace * _WEEKS_A_MONTH + horizon / 7)
@@ -73,7 +80,7 @@ def settling(
     )
     if weeks <= PATIENCE:
         return text + takes
-    in_a_year = int(pace * max(12 - horizon / 30.44, 1) / 2)
+    in_a_year = have + int(pace * max(12 - horizon / 30.44, 1) / 2)
     if in_a_year < 2:
         return text + takes
     shown = minimum_detectable_effect(in_a_year, power=power, **known).table["effect"].iloc[0]

@@ -205,8 +205,11 @@ def verdict(
     level, _, answer, against = graded[order[0]]
     first, told = table.iloc[0], GRADES[level]
     notes = [f"{'Failed' if c.passed is False else 'Not made'}: {c.says}" for c in against]
+    made = {c.name: c for c in (*answer.checks, *(more if answer.design == "experiment" else ()))}
     ruled = {c.name for c in against}
-    notes += [f"Caution: {c.says}" for c in answer.checks if c.passed is False and c.name not in ruled]
+    notes += [f"Caution: {c.says}" for c in made.values() if c.passed is False and c.name not in ruled]
+    if "sim_low" in answer.table.columns:
+        notes.append("The interval holds for all arms of the test at once.")
     if told == CAUSAL and (odd := _contradicting(table.head(len(rows)))):
         notes.append(f"The estimate by {odd} says otherwise and is not believed.")
     direction = "" if told == NOT_IDENTIFIABLE else _direction(first, smallest)
@@ -220,7 +223,7 @@ def verdict(
         settle="" if told == CAUSAL and direction != "not decided" else settle,
         direction=direction,
         against=against,
-        checks=(*answer.checks, *(more if answer.design == "experiment" else ())),
+        checks=tuple(made.values()),
         notes=tuple(notes),
         conf_level=answer.conf_level,
         formats={"n": "count", "grade": "text", "p_value": "hidden"},
@@ -257,7 +260,7 @@ def verdicts(found: Sequence[Verdict], title: str = "What the strategy caused") 
                 **{c: first.get(c, math.nan) for c in ("estimate", "conf_low", "conf_high")},
                 "unit": first.get("unit", "points"),
                 "answer": v.sentence,
-                "what would settle it": v.settle or "–",
+                "what would settle it": _sentence_case(v.settle.removeprefix("To settle it: ")) or "–",
             }
         )
     columns = [
@@ -298,6 +301,10 @@ def _rows(result: EffectResult, arm: str | None, outcome: str | None) -> tuple[d
 
 def _plain(row: pd.Series, unit: str) -> dict:
     numbers = ("estimate", "std_error", "conf_low", "conf_high", "p_value")
+    # Of several arms against one control, the interval that holds for all of them at once.
+    joint = {"sim_low": "conf_low", "sim_high": "conf_high", "p_adjusted": "p_value"}
+    if _joint(row):
+        row = row.drop(list(joint.values())).rename(joint)
     parts = [row[c] for c in ("n", "control_n", "n_treated", "n_untreated") if c in row.index]
     return {
         "outcome": row.get("outcome", "outcome"),
@@ -306,6 +313,10 @@ def _plain(row: pd.Series, unit: str) -> dict:
         **{c: float(row.get(c, math.nan)) for c in numbers},
         "unit": str(row.get("unit", unit)),
     }
+
+
+def _joint(row: pd.Series) -> bool:
+    return "sim_low" in row.index and pd.notna(row["sim_low"])
 
 
 def _direction(row: pd.Series, smallest: float) -> str:
@@ -351,12 +362,16 @@ def _sentence(
     direction = _direction(row, smallest)
     why = f" {_WHY[design].format(treatment=treatment)}."
     if direction == "not decided":
-        which = " Which of the two is better is not decided."
-        return told + which + ("" if level == CAUSAL else why)
+        return f"{told} Which of the two is better is not decided."
     if direction == "no effect that matters":
         told += f" That is less than {format_value(smallest, str(row['unit'])).lstrip('+')} either way."
-    weaker = f" Not causal: {_lower(against[0].says)}" if level == SUGGESTIVE and against else ""
-    return told + why + weaker
+    if level == SUGGESTIVE and RULE[design].best == CAUSAL:
+        return f"{told} It is not called causal: {_lower(against[0].says)}"
+    return told + why
+
+
+def _sentence_case(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _lower(text: str) -> str:

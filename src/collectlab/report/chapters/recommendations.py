@@ -12,10 +12,11 @@ from collectlab.core import engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.params import InForce, load_params
 from collectlab.core.results import Result
+from collectlab.effects.verdict_rule import rule
 from collectlab.measures import portfolio
 from collectlab.policy.recommendations import recommend
 from collectlab.policy.targets import load_targets
-from collectlab.report.chapters import evidence, kpis, trials
+from collectlab.report.chapters import caused, evidence, kpis, trials
 from collectlab.report.chapters.summary import Summary
 from collectlab.report.month import WINDOW_MONTHS, Month
 from collectlab.report.parts import part
@@ -111,6 +112,11 @@ def questions(month: Month) -> Summary:
         f"{row['name']}: the interval straddles the target. A longer period or a larger sample would decide it."
         for _, row in card[card["status"] == "cannot tell"].iterrows()
     ]
+    asked = [
+        *caused.experiments(month),
+        *(v for v, _ in (*caused.choices(month), *caused.channels(month), *caused.changes(month))),
+    ]
+    sentences += [f"{v.question} {v.settle}" for v in asked if v.settle]
     absent = evidence.evidence(month).get("missing_tables")
     if absent is not None:
         sentences += [
@@ -135,6 +141,12 @@ def definitions(month: Month) -> Result:
         title="Definitions",
         estimand="Numerators and denominators.",
     )
+
+
+@part
+def grading(month: Month) -> Result:
+    """How a question is graded."""
+    return rule()
 
 
 @part

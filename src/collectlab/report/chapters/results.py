@@ -10,11 +10,13 @@ import pandas as pd
 from collectlab.core import engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.results import Result
+from collectlab.effects.league import league
 from collectlab.measures import actions, costs, cure, survival
 from collectlab.measures import drivers as regression
 from collectlab.measures import recovery as money
 from collectlab.measures import roll_rates as rolls
-from collectlab.report.chapters import changes, trials
+from collectlab.report.chapters import caused, changes, paper, trials
+from collectlab.report.chapters.caused import checks_of
 from collectlab.report.chapters.summary import Summary, with_interval
 from collectlab.report.month import Month
 from collectlab.report.parts import part
@@ -68,6 +70,9 @@ def in_short(month: Month) -> Summary:
         "Of those who cured, {} were past due again within 180 days.",
         lambda: cure.redefault(month.episodes, horizons=(180,)),
     )
+    for found in caused.experiments(month)[:1]:
+        tables.append(found.table)
+        sentences.append(f"{found.question} {found.grade[:1].upper()}{found.grade[1:]}: {found.sentence}")
     if not sentences:
         raise NotAvailable("neither cure nor recovery can be told from this book; see below.")
     return Summary(table=pd.concat(tables), estimand="", sentences=tuple(sentences))
@@ -160,35 +165,101 @@ def recovery_by(month: Month, by: str) -> Result:
 
 @part
 def teams(month: Month) -> Result:
-    """Teams, given the same mix of accounts."""
-    return month.counted(
-        actions.team_comparison, horizon=month.horizon, definition=month.definition, period=month.window
+    """Teams on the same mix of cases."""
+    return month.shared(
+        "league of teams",
+        lambda: league(
+            month.book, by="team", horizon=month.horizon, definition=month.definition, period=month.window
+        ),
+    )
+
+
+@part(picture=False)
+def verdicts(month: Month) -> Result:
+    """What the strategy caused."""
+    found = [
+        *caused.experiments(month),
+        *(v for v, _ in caused.choices(month)),
+        *(v for v, _ in caused.changes(month)),
+    ]
+    return caused.table(
+        found,
+        "What the strategy caused",
+        "nothing was drawn by lot, and params/questions.yml asks nothing that this book could answer.",
     )
 
 
 @part
-def curves_by_strategy(month: Month) -> Result:
-    """Log-rank test of cure between strategies."""
-    return survival.log_rank(
-        _grouped(month, "strategy"),
-        duration="exit_day",
-        outcome="outcome",
-        event=("cured",),
-        by="strategy",
-        entry="entry_day",
-    )
+def experiment_in_words(month: Month) -> Summary:
+    """The test in words."""
+    try:
+        worth = trials.worth_of(month)
+    except (NotAvailable, FrameError):
+        worth = None
+    return paper.in_words(trials.strategies(month), worth)
 
 
 @part
 def experiment(month: Month) -> Result:
     """What the randomised part of the book shows."""
-    return trials.strategies(month)
+    return paper.paper_table(trials.strategies(month))
 
 
 @part(picture=False)
-def selection(month: Month) -> Result:
-    """Whether the arms differ in who falls past due."""
-    return trials.selection(month)
+def worth(month: Month) -> Result:
+    """What each arm of the test is worth."""
+    return paper.worth_table(trials.worth_of(month))
+
+
+@part(picture=False)
+def experiment_checks(month: Month) -> Result:
+    """The checks made on the test."""
+    found = caused.experiments(month)
+    if not found:
+        raise NotAvailable("no account was assigned at random.")
+    return checks_of(found[0].checks, "Checks of the test")
+
+
+@part(picture=False)
+def segments(month: Month) -> Result:
+    """For whom the test's effect is larger or smaller."""
+    return caused.by_segments(month)
+
+
+@part
+def looks(month: Month) -> Result:
+    """The running test at every look."""
+    return caused.looks(month)
+
+
+@part
+def chosen(month: Month) -> Result:
+    """What people chose."""
+    return caused.Told.of(caused.choices(month), "params/questions.yml asks of no choice that people made.")
+
+
+@part(folded=True)
+def chosen_overlap(month: Month) -> Result:
+    """Who could have got either strategy."""
+    return caused.Drawn.of(month, "overlap")
+
+
+@part(folded=True)
+def chosen_balance(month: Month) -> Result:
+    """Whether those compared are alike."""
+    return caused.Drawn.of(month, "balance")
+
+
+@part
+def changed(month: Month) -> Result:
+    """What changes of policy did."""
+    return caused.Told.of(caused.changes(month), "params/questions.yml names no change of policy.")
+
+
+@part(folded=True)
+def stage_days(month: Month) -> Result:
+    """The days on which the strategy changes stage."""
+    return caused.stages(month)
 
 
 @part
@@ -203,22 +274,18 @@ def cost_by_channel(month: Month) -> Result:
     )
 
 
-@part
-def cost_by_strategy(month: Month) -> Result:
-    """Cost and net recovery by strategy."""
-    return costs.cost_benefit(
-        _grouped(month, "strategy"),
-        month.book.table("payments"),
-        month.book.table("actions"),
-        by="strategy",
-        horizon=month.horizon,
-    )
-
-
 @part(folded=True)
 def net(month: Month) -> Result:
     """Recovered, spent and net, day by day."""
     return money.net_curve(month.from_start, month.book.table("payments"), month.book.table("actions"))
+
+
+@part
+def agencies_compared(month: Month) -> Result:
+    """Agencies on the same mix of placements."""
+    if "agency" not in month.book.columns("actions"):
+        raise NotAvailable("the book's actions name no agency.")
+    return month.shared("league of agencies", lambda: league(month.book, by="agency", horizon=month.horizon))
 
 
 @part

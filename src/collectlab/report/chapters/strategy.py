@@ -10,6 +10,7 @@ from collectlab.core.results import Result
 from collectlab.core.tables import format_value
 from collectlab.measures import actions
 from collectlab.policy.strategy import load_strategy
+from collectlab.report.chapters import caused
 from collectlab.report.chapters.summary import Summary
 from collectlab.report.month import Month
 from collectlab.report.parts import part
@@ -80,6 +81,17 @@ def timeline(month: Month) -> Result:
 def channels(month: Month) -> Result:
     """Channels in the month: how many, to whom, with what answer."""
     return month.counted(actions.channels, period=(month.start, month.end))
+
+
+@part(picture=False)
+def channels_brought(month: Month) -> Result:
+    """What each channel brings."""
+    found = [v for v, _ in caused.channels(month)]
+    return caused.table(
+        found,
+        "What each channel brings",
+        "params/questions.yml asks of no channel, or the book has no actions.",
+    )
 
 
 @part(folded=True)

@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import narwhals as nw
 
 from collectlab.core import engine
-from collectlab.core.errors import NotAvailable
+from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.results import Result
 from collectlab.effects.after_assignment import fell_past_due, first_episodes
 from collectlab.effects.assigned import experiment_frame, first_assignments
+from collectlab.effects.effect_result import Check
 from collectlab.effects.experiment import experiment
+from collectlab.effects.experiment_checks import book_checks, experiment_checks
+from collectlab.effects.experiment_result import ExperimentResult
+from collectlab.effects.experiment_worth import worth
+from collectlab.measures.drivers import COVARIATES
 from collectlab.report.month import Month
 
+#: Outcomes of a strategy in waiting, and of a letter that went out; those that the book tells.
+AFTER_DAY_0 = ("cured_within_60", "cured_within_90", "amount_within_90", "cost_within_90", "net_within_90")
+AFTER_DAY_0 += ("complaints_within_90",)
+HORIZONS = (30, 90, 180)
 
-def strategies(month: Month) -> Result:
+
+def strategies(month: Month) -> ExperimentResult:
     """The experiment of this book, on whichever unit was assigned; counted once for all chapters."""
     return month.shared("strategies", lambda: _strategies(month))
 
 
-def _strategies(month: Month) -> Result:
-    if _mostly_past_due(month):
-        frame = experiment_frame(month.book, horizons=(30, 90, 180))
-        return experiment(frame, control=month.control or None)
-    frame = first_episodes(month.book, month.episodes, horizons=(60, 90))
-    have = frame.collect_schema().names()
-    wanted = (
-        "cured_within_60",
-        "cured_within_90",
-        "amount_within_90",
-        "cost_within_90",
-        "complaints_within_90",
-    )
-    result = experiment(frame, control=month.control or None, outcomes=[c for c in wanted if c in have])
+def _strategies(month: Month) -> ExperimentResult:
+    rows = frame(month)
+    have = rows.collect_schema().names()
+    control = month.control or None
+    if at_assignment(month):
+        result = experiment(rows, control=control)
+        told = [*_by_horizon("paid", have), *_by_horizon("paid_in_full", have), *_by_horizon("amount", have)]
+        told = told or _by_horizon("current", have, "after")
+        told += _by_horizon("complaints", have)[-1:]
+        outcomes = [o for o in told if _varies(rows, o)]
+        return experiment(rows, control=control, outcomes=outcomes) if outcomes else result
+    result = experiment(rows, control=control, outcomes=[c for c in AFTER_DAY_0 if c in have])
     return dataclasses.replace(
         result,
         title=f"{result.title}: the first episode after it",
@@ -41,15 +50,94 @@ def _strategies(month: Month) -> Result:
     )
 
 
-def selection(month: Month) -> Result:
+def _by_horizon(kind: str, have: list[str], when: str = "within") -> list[str]:
+    return [c for c in (f"{kind}_{when}_{h}" for h in HORIZONS) if c in have]
+
+
+def _varies(rows: nw.LazyFrame, outcome: str) -> bool:
+    values = engine.collect(rows.select(low=nw.col(outcome).min(), high=nw.col(outcome).max()))
+    return bool((values["low"] < values["high"]).iloc[0])
+
+
+def worth_of(month: Month) -> ExperimentResult:
+    """What each arm brought in net of its cost, at the longest horizon."""
+    rows = frame(month)
+    have = rows.collect_schema().names()
+    days = HORIZONS[-1] if at_assignment(month) else 90
+    if f"cost_within_{days}" not in have or f"amount_within_{days}" not in have:
+        raise NotAvailable("the book does not tell both what was paid and what the actions cost.")
+    return month.once(
+        "worth of the arms",
+        lambda: worth(
+            rows,
+            amount=f"amount_within_{days}",
+            cost=f"cost_within_{days}",
+            control=month.control or None,
+        ),
+    )
+
+
+def frame(month: Month) -> nw.LazyFrame:
+    """One row per account of the test that the answer counts."""
+
+    def made() -> nw.LazyFrame:
+        if at_assignment(month):
+            return experiment_frame(month.book, horizons=HORIZONS)
+        return first_episodes(month.book, month.episodes, horizons=(60, 90))
+
+    return month.once("frame of the test", made)
+
+
+def day_one(month: Month) -> str:
+    """The column of :func:`frame` with the day from which an account's outcome counts."""
+    return "assigned_on" if at_assignment(month) else "started_on"
+
+
+def checks(
+    month: Month, baseline: Sequence[str] = (), shares: Mapping[str, float] | None = None
+) -> list[Check]:
+    """Whether the test was drawn and kept as it should be: over all accounts assigned, past due or not.
+
+    ``baseline`` names what was known of an account before the draw; none given: the usual characteristics.
+    ``shares`` are those that the arms should have; none given: as the assignments record them.
+    """
+
+    def made() -> list[Check]:
+        drawn = first_assignments(month.book.table("assignments"))
+        accounts = month.book.table("accounts")
+        have = accounts.collect_schema().names()
+        known = [c for c in (baseline or COVARIATES) if c in have]
+        drawn, accounts = engine.same_engine(drawn, accounts.select("account_id", *known))
+        rows = drawn.join(accounts, on="account_id", how="left")
+        found = list(book_checks(month.book))
+        try:
+            found = [
+                *experiment_checks(rows, control=month.control or None, baseline=known, shares=shares),
+                *found,
+            ]
+        except FrameError as error:
+            says = f"Balance could not be looked at: {' '.join(str(error).split())}"
+            found.append(Check(name="balance", passed=None, says=says))
+        return found
+
+    return month.shared(f"checks of the test {tuple(baseline)}", made)
+
+
+def selection_result(month: Month) -> ExperimentResult:
     """Whether the arms differ in who falls past due, which would spoil the comparison of those who do."""
-    if _mostly_past_due(month):
+    if at_assignment(month):
         raise NotAvailable(
             "the accounts were already past due when they were assigned, so nothing selects them."
         )
-    result = experiment(
-        fell_past_due(month.book, month.episodes), control=month.control or None, outcomes="fell_past_due"
+    rows = fell_past_due(month.book, month.episodes)
+    return month.once(
+        "selection", lambda: experiment(rows, control=month.control or None, outcomes="fell_past_due")
     )
+
+
+def selection(month: Month) -> Result:
+    """The same as a part of the report."""
+    result = selection_result(month)
     return dataclasses.replace(
         result,
         title="Check: do the arms differ in who falls past due?",
@@ -57,8 +145,12 @@ def selection(month: Month) -> Result:
     )
 
 
-def _mostly_past_due(month: Month) -> bool:
+def at_assignment(month: Month) -> bool:
     """Whether accounts were assigned when already past due (a letter), not before (a strategy in waiting)."""
+    return month.once("past due at assignment", lambda: _mostly_past_due(month))
+
+
+def _mostly_past_due(month: Month) -> bool:
     given = first_assignments(month.book.table("assignments")).select("account_id", "assigned_on")
     before = month.book.table("snapshots").join(given, on="account_id", how="inner")
     before = before.filter(nw.col("as_of") <= nw.col("assigned_on"))
