@@ -128,26 +128,16 @@ def _comparable(grid: Used, names: pd.Index, unit: str, notes: list[str]) -> Use
     return used
 
 
-def by_did2s(used: Used) -> float:
-    import pyfixest
-
-    fitted = pyfixest.did2s(
-        _frame(used), yname="y", first_stage="~ 0 | unit + period", second_stage="~ treated",
-        treatment="treated", cluster="unit", weights="weight",
-    )  # fmt: skip
-    return float(fitted.coef()["treated"])
-
-
 def two_way(used: Used) -> tuple[float, float]:
     import pyfixest
 
     fitted = pyfixest.feols(
-        "y ~ treated | unit + period", _frame(used), vcov={"CRV1": "unit"}, weights="weight"
+        "y ~ treated | unit + period", frame_of(used), vcov={"CRV1": "unit"}, weights="weight"
     )
     return float(fitted.coef()["treated"]), float(fitted.se()["treated"])
 
 
-def _frame(used: Used) -> pd.DataFrame:
+def frame_of(used: Used) -> pd.DataFrame:
     return pd.DataFrame({**used._asdict(), "treated": used.treated.astype(float)})
 
 

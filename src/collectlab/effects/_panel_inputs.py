@@ -38,12 +38,12 @@ def rows_of(frame: Any, numbers: Sequence[str], others: Sequence[str] = ()) -> p
 
 
 def times_of(values: pd.Series, name: str) -> pd.Series:
-    """Periods as numbers or as dates; text is read as dates."""
+    """Periods as numbers or as dates; text is read as dates (2026-10, 2026-10-31)."""
     if pd.api.types.is_bool_dtype(values):
         raise FrameError(f"{name} holds true/false. Allowed: dates or whole numbers of periods.")
     if pd.api.types.is_numeric_dtype(values):
         return values.astype(float)
-    read = pd.to_datetime(values, errors="coerce")
+    read = pd.to_datetime(values, errors="coerce", format="ISO8601")
     wrong = values[read.isna() & values.notna()]
     if len(wrong):
         raise FrameError(

@@ -15,7 +15,6 @@ from collectlab.effects._differences_fit import (
     Leads,
     Refits,
     Used,
-    by_did2s,
     error_of,
     leads,
     prepared,
@@ -86,13 +85,13 @@ def differences(
     Estimand: the mean, over the treated unit-periods used (weighted by ``weight``), of the outcome with the
     change minus what it would have been without. It rests on parallel trends: without the change, treated
     units would have moved as the others did. The estimator is the imputation of Gardner (2022) and Borusyak,
-    Jaravel & Spiess (2024), ``pyfixest.did2s``: unit and period effects are fitted on the rows not (yet) treated,
+    Jaravel & Spiess (2024): unit and period effects are fitted on the rows not (yet) treated,
 
     .. math:: y_{it}(0) = \alpha_i + \lambda_t + e_{it}, \qquad
         \hat\tau = \sum_{D_{it} = 1} w_{it} (y_{it} - \hat\alpha_i - \hat\lambda_t) \Big/ \sum_{D_{it} = 1} w_{it},
 
     so that effects may differ between units and grow with time, which two-way fixed effects (shown beside)
-    get wrong. The error is the jackknife that leaves out a unit at a time, with Student's t(G − 1): with a
+    get wrong. The estimate is that of ``pyfixest.did2s`` (held by a test). The error is the jackknife that leaves out a unit at a time, with Student's t(G − 1): with a
     dozen branches its intervals keep their level, and those of the usual clustered errors do not (see
     ``benchmarks/policy_changes.txt``).
 
@@ -151,7 +150,7 @@ def differences(
     freedom = used.units - 1
     rows = [
         _row(
-            "imputation", by_did2s(used), error_of(fitted.average, fitted.left_average), freedom, conf_level
+            "imputation", fitted.average, error_of(fitted.average, fitted.left_average), freedom, conf_level
         ),
         _row("two-way fixed effects", *two_way(used), freedom, conf_level),
     ]
