@@ -78,8 +78,8 @@ def balance_table(
 ) -> pd.DataFrame:
     """covariate, level, before, after: standardised differences, treated minus untreated.
 
-    (mean₁ − mean₀) / √((s₁² + s₀²)/2), weighted means after, the unweighted spreads both times. Skewed numbers in
-    logs, as they enter the models. Source: Austin (2009), Statistics in Medicine 28, doi:10.1002/sim.3697.
+    Among the accounts in the estimates: (mean₁ − mean₀) / √((s₁² + s₀²)/2), with weighted means after, with the
+    unweighted spreads both times. Skewed numbers in logs, as they enter the models. Source: Austin (2009), Statistics in Medicine 28, doi:10.1002/sim.3697.
     """
     rows = []
     for c in covariates:
@@ -223,7 +223,9 @@ def no_effect(name: str, what: str, found: list[tuple[str, float, str]], alpha: 
     worst = min(found, key=lambda f: f[1])
     passed = worst[1] >= limit
     told = "; ".join(f"{outcome}: {effect}, p {_p(p)}" for outcome, p, effect in found)
-    meaning = "as it must" if passed else "so the two groups differ in something that is not adjusted for"
+    meaning = (
+        "as it should be" if passed else "so the two groups differ in something that is not adjusted for"
+    )
     return Check(
         name=name,
         passed=passed,

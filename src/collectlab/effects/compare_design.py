@@ -144,7 +144,7 @@ def _independent(columns: list[np.ndarray], treated: np.ndarray) -> list[np.ndar
         rests = []
         for side, basis in zip(sides, bases):
             rest = column[side].astype(float)
-            size = np.linalg.norm(rest)
+            size = float(np.linalg.norm(rest))
             for _ in range(2):  # twice: once leaves rounding behind
                 for b in basis:
                     rest = rest - np.sum(b * rest) * b

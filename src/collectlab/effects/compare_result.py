@@ -18,7 +18,7 @@ from collectlab.effects.experiment_result import label_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_BINS = 25
+_BINS = 20
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

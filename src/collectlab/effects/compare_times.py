@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import narwhals as nw
+import numpy as np
 import pandas as pd
 
 from collectlab.core.columns import row_count
@@ -37,7 +38,7 @@ def compare_times(
     competing, averaged over the accounts with all covariates. Proportional hazards of each outcome on treatment and
     covariates, turned into incidences (:func:`collectlab.measures.drivers.proportional_hazards` and its
     ``in_points``). It uses accounts that were not followed to the horizon too, and rests on the effect being one
-    ratio of hazards on all days; nothing is trimmed.
+    ratio of hazards on all days up to the horizon; nothing is trimmed.
 
     Parameters
     ----------
@@ -81,6 +82,8 @@ def compare_times(
     """
     check_level(conf_level)
     names = names_of(covariates)
+    if isinstance(horizon, bool) or not isinstance(horizon, (int, np.integer)) or horizon < 1:
+        raise FrameError(f"horizon is {horizon!r}. Allowed: whole days ≥ 1.")
     data = scan(frame)
     used = [treatment, duration, outcome, *names, *([cluster] if cluster else [])]
     require(data, *used)
@@ -93,6 +96,18 @@ def compare_times(
             f"{treatment} holds {first_few(values) or 'nothing'}; treated is {treated!r}. Allowed: two values, one of "
             "them the treated."
         )
+    # What comes after the horizon has no say in it: one ratio of hazards need hold up to there only.
+    data = data.with_columns(
+        nw.when(nw.col(duration) > horizon)
+        .then(nw.lit("censored"))
+        .otherwise(nw.col(outcome).cast(nw.String))
+        .alias(outcome),
+        nw.when(nw.col(duration) > horizon)
+        .then(nw.lit(horizon))
+        .otherwise(nw.col(duration))
+        .cast(nw.Int64)
+        .alias(duration),
+    )
     # As a level whose name sorts so that the reference is known: hazards take the most frequent one for it.
     flagged = data.filter(~nw.col(treatment).is_null()).with_columns(
         nw.when(nw.col(treatment) == nw.lit(treated))
@@ -139,7 +154,11 @@ def compare_times(
         estimand=f"P({ratios.event} by day {horizon}) if treated, minus if not, other outcomes competing",
         unit="points",
         title=f"{ratios.event} by day {horizon}: {treatment}",
-        notes=(*ratios.notes[:1], *ratios.model.notes, "One ratio of hazards on all days is assumed.",),
+        notes=(
+            *ratios.notes[:1],
+            *ratios.model.notes,
+            "One ratio of hazards on all days up to the horizon is assumed.",
+        ),
         formats={"n_treated": "count", "n_untreated": "count"},
         conf_level=conf_level,
         design="comparison",
