@@ -38,9 +38,11 @@ def arms_of(data: nw.LazyFrame, arm: str) -> tuple[dict[str, int], list[str]]:
     return arms, [f"{missing:,} rows without {arm} are not counted."] if missing else []
 
 
-def control_of(control: str | None, arms: Mapping[str, int], arm: str) -> tuple[str, list[str]]:
+def control_of(control: str | bool | None, arms: Mapping[str, int], arm: str) -> tuple[str, list[str]]:
     """The arm that the others are compared with, and a note where nobody named it."""
     if control not in (None, ""):
+        if isinstance(control, bool):  # as engines write a flag
+            control = str(control).lower()
         if str(control) in arms:
             return str(control), []
         near = nearest(str(control), arms)
