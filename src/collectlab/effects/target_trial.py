@@ -55,7 +55,9 @@ def target_trial(
     Parameters
     ----------
     book : Book
-        With ``actions``; ``payments`` date the cures between two snapshots.
+        With ``actions``. ``payments`` date the cures between two snapshots; where snapshots are months apart and
+        there are none, days after an unseen cure count as days without the treatment, and the estimate is biased
+        against it (the check ``outcome_dates`` then fails).
     trial : TargetTrial
         Eligibility, time zero, strategies, follow-up, outcome and covariates.
     definition : str
@@ -206,11 +208,11 @@ def target_trial_rows(
     return EffectResult(
         table=table,
         estimand=(
-            f"P({OUTCOMES[trial.outcome]} within {trial.follow_up} days) if a {trial.treatment} is started within "
+            f"P({OUTCOMES[trial.outcome]} within {trial.follow_up} days) if {trial.thing} is started within "
             f"{trial.grace} days of {trial.zero_words}, minus if none ever is; other ends compete"
         ),
         unit="points",
-        title=f"Starting a {trial.treatment}, as a target trial",
+        title=f"Starting {trial.thing}, as a target trial",
         notes=(*notes, *ready.notes, *_notes(starting, trial)),
         formats={"accounts": "count", "with_n": "count", "without_n": "count"}
         | {"with_risk": "share", "without_risk": "share"},
@@ -283,7 +285,7 @@ def _notes(starting: Starting, trial: TargetTrial) -> list[str]:
         )
     if starting.exclusive:
         notes.append(
-            f"No {trial.treatment} ever starts on a day with another action: a {trial.treatment} takes the place of "
+            f"No {trial.treatment} ever starts on a day with another action: it takes the place of "
             "another, and where it is not started nothing is done instead."
         )
     if trial.truncate is not None:

@@ -85,11 +85,9 @@ def refuse_later(
     short = f" and follow them for {follow_up} days" if follow_up else ""
 
     def channel_question(channel: str) -> str:
-        one = "an" if channel[0] in "aeiou" or channel == "sms" else "a"
-        thing = {"legal": "legal action", "agency": "agency placement"}.get(channel, channel)
-        one = "" if channel == "legal" else f"{one} "
+        thing = thing_of(channel)
         never = "never starting it" if channel == "legal" else "never starting one"
-        return f"start {one}{thing} within {days} days of {zero}, against {never}, {among}{short}"
+        return f"start {thing} within {days} days of {zero}, against {never}, {among}{short}"
 
     if re.search(r"promis|\bptp\b", said):
         raise LaterTreatment(
@@ -129,8 +127,29 @@ def refuse_later(
     if grace is None:
         raise LaterTreatment(
             f"{treatment!r} with no time by which it must start means: ever, which is only known afterwards.",
-            channel_question(said or "call"),
+            channel_question(said.replace("_", " ") or "call"),
         )
+
+
+def thing_of(channel: str) -> str:
+    """A channel as something that is started, with its article.
+
+    Parameters
+    ----------
+    channel : str
+        As the action log calls it.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> thing_of("visit"), thing_of("sms"), thing_of("legal")
+    ('a visit', 'an SMS', 'legal action')
+    """
+    known = {"legal": "legal action", "agency": "an agency placement", "sms": "an SMS", "email": "an e-mail"}
+    return known.get(channel, f"{'an' if channel[:1] in 'aeiou' else 'a'} {channel}")
 
 
 def later_columns(columns: Iterable[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.written import load_yaml
-from collectlab.effects.target_trial_later import later_faults, refuse_later
+from collectlab.effects.target_trial_later import later_faults, refuse_later, thing_of
 
 #: Outcome -> how a table calls it.
 OUTCOMES = {"cured": "cured", "charged_off": "charged off", "paid": "paid anything"}
@@ -171,6 +171,11 @@ class TargetTrial:
         return cls.from_mapping(load_yaml(path), Path(path).name)
 
     @property
+    def thing(self) -> str:
+        """What is started, with its article: ``a call``, ``an SMS``."""
+        return thing_of(self.treatment)
+
+    @property
     def zero_words(self) -> str:
         """Time zero in words."""
         if self.time_zero == "first_seen":
@@ -180,11 +185,10 @@ class TargetTrial:
     @property
     def question(self) -> str:
         """The question the trial answers, in one sentence."""
-        article = "an" if self.treatment[0] in "aeiou" or self.treatment == "sms" else "a"
         outcome = OUTCOMES[self.outcome]
         verb = f"is {outcome}" if self.outcome != "paid" else "pays anything"
         return (
-            f"Does starting {article} {self.treatment} within {self.grace} days of {self.zero_words} change who {verb} "
+            f"Does starting {self.thing} within {self.grace} days of {self.zero_words} change who {verb} "
             f"within {self.follow_up} days, against never starting one?"
         )
 

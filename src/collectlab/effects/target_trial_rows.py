@@ -33,8 +33,9 @@ class Prepared:
     """Risk sets, what the models see of each account at time zero, and what has to be said.
 
     ``levels``: name of a level (``strategy = champion``) → which accounts are in it; numbers by thirds.
-    ``columns``: name of each column of ``sets.x``. ``at_zero``: those and the stage at time zero. ``gap``: usual
-    days between two looks at an account. ``followed``: share of accounts seen to the end of the follow-up.
+    ``columns``: name of each column of ``sets.x``. ``at_zero``: those and the stage at time zero. ``followed``: share
+    of accounts seen to the end of the follow-up. ``gap``: usual days between two looks at an account (NaN: not told).
+    ``dated``: share of the outcomes dated to the day otherwise.
     """
 
     sets: RiskSets
@@ -44,6 +45,7 @@ class Prepared:
     accounts: int
     followed: float
     gap: float
+    dated: float
     missing: int
     notes: tuple[str, ...]
 
@@ -132,7 +134,7 @@ def _date_cures(rows: pd.DataFrame, seen: pd.DataFrame, paid: pd.DataFrame) -> t
     )
     enough = enough[enough <= after.reindex(enough.index).fillna(np.inf)]
     day = rows["account_id"].map(enough).where(rows["outcome"] == "cured")
-    return rows.assign(end_day=day.fillna(rows["end_day"])), int(day.notna().sum())
+    return rows.assign(end_day=day.fillna(rows["end_day"]), dated=day.notna()), int(day.notna().sum())
 
 
 def prepare(
@@ -164,9 +166,7 @@ def prepare(
     before = set(log_rows.loc[mine & (log_rows["day"] <= 0), "account_id"])
     data, left = _without(data, data["account_id"].isin(before))
     if left:
-        notes.append(
-            f"{left:,} accounts had a {trial.treatment} in the episode before time zero: not eligible."
-        )
+        notes.append(f"{left:,} accounts had {trial.thing} in the episode before time zero: not eligible.")
     data, left = _without(data, data["end_day"].isna() | (data["end_day"] < 1))
     if left:
         notes.append(f"{left:,} accounts were not seen after time zero: not counted.")
@@ -228,6 +228,9 @@ def prepare(
         accounts=n,
         followed=float(seen_through.mean()),
         gap=gap,
+        dated=float(data["dated"].to_numpy(float)[event == 1].mean())
+        if "dated" in data and (event == 1).any()
+        else 0.0,
         missing=missing,
         notes=(*notes, *said),
     )
