@@ -83,6 +83,12 @@ def test_shares_are_within_two_points_of_the_test_itself(n, effect, control_n, b
     assert formula == pytest.approx(simulated(n, baseline + effect, control_n, baseline), abs=0.02)
 
 
+@pytest.mark.parametrize(("n", "control_n", "share"), [(500, 500, 0.05), (1600, 400, 0.3)])
+def test_at_one_look_no_effect_is_called_one_five_times_in_a_hundred(n, control_n, share):
+    # The small version of benchmarks/experiments.py.
+    assert 0.04 < simulated(n, share, control_n, share) < 0.06
+
+
 def test_exact_and_normal_meet_where_one_hands_over(monkeypatch):
     from collectlab.effects import design_math
 

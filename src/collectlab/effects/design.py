@@ -250,7 +250,7 @@ def _result(rows: Sequence[Mapping[str, Any]], answer: str, says: str, title: st
         )
     if not share:
         notes.append(
-            "Of a mean: very skewed outcomes need some hundred accounts with money in each arm for it to hold."
+            "Of a mean: where it is very skewed and the arms are unequal, the smaller arm needs thousands of accounts for it to hold."
         )
     kinds = {"effect": "points", "baseline": "share"} if share else {"effect": "money2", "baseline": "money2"}
     kinds |= {} if share else {"sd": "money2", "sd_arm": "money2"}

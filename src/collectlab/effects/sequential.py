@@ -132,7 +132,7 @@ def confidence_sequence(
     1 − ``conf_level``. So looking daily, stopping early and going on longer than planned are all allowed.
 
     On each day those accounts count whose ``horizon`` is over, whatever their outcome. Counting an account on
-    the day it pays would let the quick payers in first.
+    the day it pays would let the quick payers in first. The arms must be drawn in the same proportions all the time.
 
     The method is Robbins' normal mixture with running variances (:func:`limits`): an asymptotic confidence
     sequence. It holds in large samples for shares and for skewed money alike; no interval is given before
