@@ -374,7 +374,7 @@ def _checks(table: pd.DataFrame, others: Sequence[str]) -> tuple[Check, ...]:
             passed=not early,
             says=f"{first_few(early)}: no interval yet; it needs {need}."
             if early
-            else f"There are {need}, from which an interval is given.",
+            else f"There are at least {need}, from which an interval is given.",
             value=float(fewest),
             limit=float(FIRST_LOOK),
         ),
