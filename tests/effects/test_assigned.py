@@ -127,8 +127,8 @@ def test_the_first_assignment_counts_and_two_on_one_day_do_not():
             ("a", "old", on(0), True),
             ("b", "new", on(0), True),
             ("b", "old", on(0), True),
-        ]
-        + [("c", "new", on(0), None)],
+            ("c", "new", on(0), None),
+        ],
         columns=["account_id", "strategy", "assigned_on", "randomised"],
     )
     first = collect(first_assignments(book(assignments=assignments).table("assignments")))

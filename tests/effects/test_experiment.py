@@ -349,3 +349,98 @@ def test_current_after_three_months_is_paid_in_full_in_september(letters):
     frame = collect(experiment_frame(letters, horizons=(90,)).select("current_after_90", "paid_full_sep"))
     assert len(frame) == 19_039
     assert (frame["current_after_90"] == frame["paid_full_sep"]).all()
+
+
+# All seven letters, from the file's own flags and sums and from the imported book.
+OWNERS = SHARED / "letters" / "owners.csv.gz"
+READ_OUTS = {"ever_paid": "paid_within", "paid_full": "current_after", "total_paid": "amount_within"}
+
+
+@pytest.fixture(scope="module")
+def owners() -> pd.DataFrame:
+    if not OWNERS.exists():
+        pytest.skip("../shared/data/letters is not here: the published experiment cannot be recomputed")
+    frame = pd.read_csv(OWNERS)
+    return frame[frame["unq_own"] == 1]
+
+
+@pytest.mark.shared
+def test_all_letters_from_the_file_and_from_the_book(owners, letters):
+    """Flags and sums of the file, and what the imported book shows, at one, three and six months."""
+    months = {"jul": 30, "sep": 90, "dec": 180}
+    of_file = [f"{kind}_{month}" for kind in READ_OUTS for month in months]
+    of_book = [f"{kind}_{days}" for kind in READ_OUTS.values() for days in months.values()]
+    raw = experiment(owners, arm="treat8", control="Holdout", outcomes=of_file)
+    frame = experiment_frame(letters, horizons=tuple(months.values()))
+    book = experiment(frame, control="Holdout", outcomes=of_book)
+    assert len(raw.table) == len(book.table) == 63
+    assert raw.table["arm"].tolist() == book.table["arm"].tolist()
+    columns = ["control_mean", "estimate", "std_error"]
+    there, here = (r.table.set_index("outcome")[columns] for r in (raw, book))
+    # The importer changes what the source says it changes (payments that shrink), and nothing else.
+    for one, other in zip(of_file, of_book):
+        tolerance = {"ever": 0.002, "paid": 1e-9, "total": 8.0}[one.split("_")[0]]
+        if one in ("ever_paid_sep", "total_paid_sep"):
+            tolerance = 2e-4 if one.startswith("ever") else 0.01
+        gap = np.abs(there.loc[one].to_numpy() - here.loc[other].to_numpy()).max()
+        assert gap <= tolerance, (one, gap)
+
+
+@pytest.mark.shared
+def test_the_letters_are_plain_differences_of_means(owners):
+    """Against the textbook formula: two means, HC3 of two groups."""
+    table = experiment(
+        owners, arm="treat8", control="Holdout", outcomes=["paid_full_jul", "ever_paid_dec", "total_paid_dec"]
+    ).table
+    for row in table.itertuples():
+        ours, none = (owners.loc[owners["treat8"] == a, row.outcome] for a in (row.arm, "Holdout"))
+        assert row.estimate == pytest.approx(ours.mean() - none.mean())
+        # HC3 divides each squared residual by (1 − 1/n)²: the sum over n² becomes the sum over (n − 1)².
+        error = math.sqrt(sum(((v - v.mean()) ** 2).sum() / (len(v) - 1) ** 2 for v in (ours, none)))
+        assert row.std_error == pytest.approx(error)
+
+
+@pytest.mark.shared
+def test_only_two_letters_stand_out_when_all_seven_are_counted(owners):
+    table = experiment(owners, arm="treat8", control="Holdout", outcomes="ever_paid_sep").table
+    assert set(table.loc[table["p_adjusted"] < 0.01, "arm"]) == {"Lien", "Sheriff"}
+    # Five letters leave 0 outside their own interval; of these one more (by a hair) outside the common one.
+    assert set(table.loc[table["conf_low"] > 0, "arm"]) == {"Lien", "Sheriff", "Reminder", "Peer", "Duty"}
+    assert set(table.loc[table["sim_low"] > 0, "arm"]) == {"Lien", "Sheriff", "Reminder"}
+
+
+@pytest.mark.shared
+def test_the_letters_pass_their_checks(owners):
+    from collectlab.effects.experiment_checks import experiment_checks
+
+    early = pd.to_datetime(owners["earliest_pmt_dec"]) < "2015-06-15"
+    frame = owners.assign(early=early.astype(int))
+    assert 0.09 < frame["early"].mean() < 0.11  # a tenth had paid before
+    sent = frame[frame["treat8"] != "Holdout"]
+    equal = dict.fromkeys(sent["treat8"].unique(), 1)
+    made = experiment_checks(
+        sent,
+        arm="treat8",
+        shares=equal,
+        baseline=["total_due", "assessed_mv", "tenure", "early"],
+        outcomes=["ever_paid_sep", "total_paid_dec"],
+        unit="owner_id",
+    )
+    assert {c.name: c.passed for c in made} == dict.fromkeys(
+        ["sample_ratio", "balance", "attrition", "one_arm"], True
+    )
+
+
+@pytest.mark.shared
+def test_what_a_letter_is_worth(owners, letters):
+    from collectlab.effects.experiment_worth import worth
+
+    options = {"control": "Holdout", "cost": 1.0}
+    raw = worth(owners, arm="treat8", amount="total_paid_sep", **options).table.set_index("arm")
+    assert raw.loc["Lien", "estimate"] == pytest.approx(raw.loc["Lien", "amount_effect"] - 1)
+    assert (raw["conf_low"] > 0).sum() == 1  # of dollars, spread is wide: Lien alone pays for certain
+    assert raw["back_per_unit"].between(15, 125).all()
+    frame = experiment_frame(letters, horizons=(90,))
+    booked = worth(frame, amount="amount_within_90", control="Holdout", cost="cost_within_90").table
+    assert booked["cost_effect"].tolist() == pytest.approx([1.0] * 7)
+    assert booked["estimate"].tolist() == pytest.approx(raw["estimate"].tolist(), abs=0.01)
