@@ -104,6 +104,20 @@ def test_the_result_says_what_it_is():
     assert f"{len(within):,}" in result.check("grace").says
 
 
+def test_curves_end_in_the_headline_and_are_drawn():
+    rows, calls = lives(np.random.default_rng(3), 600)
+    result = target_trial_rows(rows, calls, TRIAL, groups=5)
+    last = result.curves[result.curves["day"] == FOLLOW_UP].set_index("strategy")["estimate"]
+    assert last["start"] == result.table["with_risk"][0] and last["never"] == result.table["without_risk"][0]
+    assert (result.curves.groupby("strategy")["estimate"].diff().dropna() >= 0).all()
+    ax = result.plot()
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [
+        "start a call within 7 days",
+        "never start it",
+    ]
+    assert "immortal time" in result._repr_markdown_()
+
+
 def test_rows_in_any_order_and_any_frame_give_the_same_digits():
     import polars as pl
 

@@ -9,10 +9,10 @@ import pandas as pd
 
 from collectlab.core.errors import first_few
 from collectlab.core.jackknife import check_level, jackknife
-from collectlab.effects.effect_result import EffectResult
 from collectlab.effects.target_trial_checks import checks_of, refuse_hopeless
 from collectlab.effects.target_trial_later import LaterTreatment, refuse_later
 from collectlab.effects.target_trial_plan import OUTCOMES, TargetTrial
+from collectlab.effects.target_trial_result import TargetTrialResult
 from collectlab.effects.target_trial_rows import Prepared, book_rows, prepare
 from collectlab.effects.target_trial_weights import Starting, clone_weights, incidence, logistic
 
@@ -38,7 +38,7 @@ def target_trial(
     definition: str = "current_once",
     conf_level: float = 0.95,
     groups: int = GROUPS,
-) -> EffectResult:
+) -> TargetTrialResult:
     """Effect of starting a treatment within a grace period, against never starting it, from a book's logs.
 
     Estimand: P(outcome within ``follow_up`` days) had every eligible account started the treatment within
@@ -69,8 +69,8 @@ def target_trial(
 
     Returns
     -------
-    EffectResult
-        ``design`` is ``target_trial``; one row per ``method`` (:data:`METHODS`): the headline ``clone_censor_weight``;
+    TargetTrialResult
+        An ``EffectResult``; ``design`` is ``target_trial``; one row per ``method`` (:data:`METHODS`): the headline ``clone_censor_weight``;
         ``landmark``, among those still past due at the end of the grace period; and two that are shown because
         they are usual and wrong (immortal time). Columns: outcome, unit, method, accounts, with_n, without_n (accounts
         that followed each strategy), with_risk, without_risk, estimate, std_error, conf_low, conf_high, p_value.
@@ -124,7 +124,7 @@ def target_trial_rows(
     groups: int = GROUPS,
     known_until: Any = None,
     notes: tuple[str, ...] = (),
-) -> EffectResult:
+) -> TargetTrialResult:
     """The same from frames, for whoever has exact dates of their own.
 
     Parameters
@@ -151,7 +151,7 @@ def target_trial_rows(
 
     Returns
     -------
-    EffectResult
+    TargetTrialResult
         As :func:`target_trial`.
 
     Examples
@@ -170,18 +170,20 @@ def target_trial_rows(
     ready = prepare(rows, actions, trial, seen=seen, groups=groups, known_until=known_until)
     refuse_hopeless(ready, trial)
     starting = Starting(ready.sets)
-    risks = _risks(ready, starting, trial)
-    held = np.bincount(ready.sets.group, minlength=groups) > 0
-    replicates = np.flatnonzero(held)
+    whole = _risks(ready, starting, trial)
+    risks = whole[0]
+    replicates = np.unique(ready.sets.group)
 
     def effects(keep: np.ndarray) -> np.ndarray:
+        """The jackknife takes one replicate group out of a row of ones; the weights are then refitted without it."""
         gone = np.flatnonzero(keep == 0)
-        found = risks if not len(gone) else _risks(ready, starting, trial, int(replicates[gone[0]]))
-        return np.concatenate([found[0] - found[1], found[0], found[1]])
+        found = whole if not len(gone) else _risks(ready, starting, trial, int(replicates[gone[0]]))
+        return np.concatenate([found[0][0] - found[0][1], found[1].ravel()])
 
     many = len(replicates)
     found = jackknife(np.ones(many), np.eye(many), effects, conf_level)
-    estimate, error, low, high = (part[:4] for part in found)
+    estimate, error, low, high = (part[: len(METHODS)] for part in found)
+    curves = _curves([part[len(METHODS) :] for part in found], trial.follow_up)
     from scipy import stats
 
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -205,7 +207,7 @@ def target_trial_rows(
         }
     )
     table.loc[table["method"] == "landmark", "accounts"] = with_n[1] + without_n[1]
-    return EffectResult(
+    return TargetTrialResult(
         table=table,
         estimand=(
             f"P({OUTCOMES[trial.outcome]} within {trial.follow_up} days) if {trial.thing} is started within "
@@ -220,19 +222,29 @@ def target_trial_rows(
         design="target_trial",
         checks=checks_of(ready, starting, trial),
         headline=0,
+        curves=curves,
+        words=(
+            f"start {trial.thing} within {trial.grace} days",
+            "never start it",
+            f"Share {OUTCOMES[trial.outcome]}",
+        ),
     )
 
 
 def _risks(
     ready: Prepared, starting: Starting, trial: TargetTrial, left_out: int | None = None
-) -> np.ndarray:
-    """(with, without) × method: the probability of the outcome, weights fitted without one replicate group."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """(with, without) × method: the probability of the outcome; and by day for the first method.
+
+    All weights are fitted without the replicate group that is left out.
+    """
     sets = ready.sets
     kept = np.ones(len(sets.exit), bool) if left_out is None else sets.group != left_out
     chance, given = starting.chances(left_out)
-    out = np.full((2, 4), np.nan)
-    for arm, weight in enumerate(clone_weights(starting, chance, given, trial.truncate)):
-        out[arm, 0] = incidence(weight[kept], sets.exit[kept], sets.event[kept])[-1]
+    out = np.full((2, len(METHODS)), np.nan)
+    clones = clone_weights(starting, chance, given, trial.truncate)
+    by_day = np.stack([incidence(weight[kept], sets.exit[kept], sets.event[kept]) for weight in clones])
+    out[:, 0] = by_day[:, -1]
     at_risk = sets.at_risk & kept[:, None]
     by_landmark = (sets.start > 0) & (sets.start <= sets.grace)
     past_due = kept & (sets.exit > sets.grace)
@@ -252,7 +264,22 @@ def _risks(
             if mine.any():
                 w = at_risk[mine] * weight[mine][:, None]
                 out[arm, method] = incidence(w, sets.exit[mine], sets.event[mine], first)[-1]
-    return out
+    return out, by_day
+
+
+def _curves(found: list[np.ndarray], follow_up: int) -> pd.DataFrame:
+    """Both strategies by day, tidy."""
+    estimate, error, low, high = found
+    return pd.DataFrame(
+        {
+            "strategy": np.repeat(["start", "never"], follow_up),
+            "day": np.tile(np.arange(1, follow_up + 1), 2),
+            "estimate": estimate,
+            "std_error": error,
+            "conf_low": np.clip(low, 0, 1),
+            "conf_high": np.clip(high, 0, 1),
+        }
+    )
 
 
 def _inverse_chance(x: np.ndarray, treated: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -277,7 +304,12 @@ def _followers(ready: Prepared) -> tuple[list[int], list[int]]:
 
 
 def _notes(starting: Starting, trial: TargetTrial) -> list[str]:
-    notes = [f"{method.replace('_', ' ')}: {words}." for method, words in METHODS.items()]
+    notes = [
+        "Landmark: among those still past due at the end of the grace period, started by then or not yet; whom the start "
+        "has already cured is left out of it.",
+        "Ever treated: shown because it is usual. An account has to stay past due to be treated later, so those rows are "
+        "no effects, adjusted or not.",
+    ]
     if len(starting.closed):
         names = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
         notes.append(

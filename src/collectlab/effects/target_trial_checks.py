@@ -14,7 +14,7 @@ from collectlab.effects.target_trial_weights import Starting, clone_weights, eve
 SEPARATED = 20
 #: A day on which fewer than one in so many starts cannot stand for a start.
 RARE = 0.001
-SHARE_RARE, ONE_WEIGHT, LEAST_EFFECTIVE, LARGEST_DIFFERENCE = 0.01, 0.05, 30.0, 0.10
+SHARE_RARE, ONE_WEIGHT, LEAST_EFFECTIVE, LARGEST_DIFFERENCE = 0.05, 0.05, 30.0, 0.10
 LEAST_GRACE, LEAST_FOLLOWED, LONGEST_GAP, LEAST_DATED = 0.02, 0.5, 7.0, 0.9
 
 
@@ -165,7 +165,7 @@ def _weights(ready: Prepared, start: np.ndarray, never: np.ndarray) -> Check:
 
 def _balance(ready: Prepared, start: np.ndarray, never: np.ndarray) -> Check:
     """Covariates at time zero: the weighted followers of either strategy at the end of grace, against all eligible."""
-    worst, before, where = 0.0, 0.0, ""
+    worst, before, where, least = 0.0, 0.0, "", np.inf
     grace = ready.sets.grace
     within = (ready.sets.start > 0) & (ready.sets.start <= grace)
     spread = ready.at_zero.std(axis=0)
@@ -177,6 +177,7 @@ def _balance(ready: Prepared, start: np.ndarray, never: np.ndarray) -> Check:
     everybody = ready.at_zero.mean(axis=0)
     for arm, weight, raw in (("start", start, within), ("never", never, ready.sets.start == 0)):
         w = _final(ready, weight, grace)
+        least = min(least, w.sum() ** 2 / max(float((w**2).sum()), 1e-300))
         for j, name in enumerate(names):
             column = ready.at_zero[:, j]
             if spread[j] == 0 or w.sum() == 0:
@@ -185,13 +186,15 @@ def _balance(ready: Prepared, start: np.ndarray, never: np.ndarray) -> Check:
             before = max(before, abs(float(column[raw].mean()) - everybody[j]) / spread[j])
             if after > worst:
                 worst, where = after, f"{name}, '{arm}'"
+    # Chance alone moves a mean of so few accounts by one over the root of their number.
+    limit = max(LARGEST_DIFFERENCE, 2 / np.sqrt(max(least, 1.0)))
     return Check(
         name="balance",
-        passed=worst <= LARGEST_DIFFERENCE,
+        passed=bool(worst <= limit),
         says=f"The weighted followers of either strategy differ from all eligible accounts by at most {worst:.2f} standard "
-        f"deviations{f' ({where})' if where else ''}; unweighted by up to {before:.2f}.",
-        value=worst,
-        limit=LARGEST_DIFFERENCE,
+        f"deviations{f' ({where})' if where else ''}; unweighted by up to {before:.2f} (limit {limit:.2f}).",
+        value=float(worst),
+        limit=float(limit),
     )
 
 
