@@ -21,7 +21,7 @@ from collectlab.effects.experiment_worth import worth
 from collectlab.effects.league import League, league
 from collectlab.effects.plan import ExperimentPlan, read_plan
 from collectlab.effects.plan_status import status
-from collectlab.effects.policy_panel import branch_months, payment_days, series_months
+from collectlab.effects.policy_panel import branch_months, never_drawn, payment_days, series_months
 from collectlab.effects.questions import load_questions
 from collectlab.effects.segments import Segments, by_segment
 from collectlab.effects.sequential import ConfidenceSequence, confidence_sequence
@@ -66,6 +66,7 @@ __all__ = [
     "league",
     "load_questions",
     "minimum_detectable_effect",
+    "never_drawn",
     "payment_days",
     "power",
     "read_plan",

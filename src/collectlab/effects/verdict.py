@@ -306,9 +306,10 @@ def _plain(row: pd.Series, unit: str) -> dict:
     if _joint(row):
         row = row.drop(list(joint.values())).rename(joint)
     parts = [row[c] for c in ("n", "control_n", "n_treated", "n_untreated") if c in row.index]
+    parts = parts or [row[c] for c in ("accounts",) if c in row.index]
     return {
         "outcome": row.get("outcome", "outcome"),
-        "method": str(row.get("method", "")),
+        "method": str(row.get("method", "")).replace("_", " "),
         "n": float(sum(parts)) if parts else math.nan,
         **{c: float(row.get(c, math.nan)) for c in numbers},
         "unit": str(row.get("unit", unit)),

@@ -62,9 +62,9 @@ RULE: dict[str, Claim] = {
     ),
     "target_trial": Claim(
         best=SUGGESTIVE,
-        fatal=("known_at_start", "overlap"),
-        must=("known_at_start", "overlap", "balance"),
-        should=("weights", "follow_up", "agrees_with_randomised"),
+        fatal=("known_at_start",),
+        must=("known_at_start", "positivity", "balance"),
+        should=("weights", "grace", "follow_up"),
     ),
     "comparison": Claim(
         best=SUGGESTIVE,

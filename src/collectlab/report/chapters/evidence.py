@@ -15,7 +15,7 @@ from collectlab.core.results import Result
 from collectlab.measures import actions, cure, portfolio, roll_rates
 from collectlab.policy.evidence import evidence as evidence_of
 from collectlab.policy.findings import Findings, find
-from collectlab.report.chapters import kpis, trials
+from collectlab.report.chapters import kpis, leagues, trials
 from collectlab.report.month import WINDOW_MONTHS, Month, months_before
 
 
@@ -167,17 +167,23 @@ def _stage_gaps(month: Month) -> pd.DataFrame:
     return evidence_of(result, n="account_months", complement=True, measure="covered", channel="any")
 
 
+def _teams(month: Month) -> pd.DataFrame:
+    """Teams' rates at the same mix of cases, as the league shrinks them: what is noise is no finding."""
+    table = leagues.teams(month).table
+    average = table.groupby("among").apply(
+        lambda t: (t["n"] * t["observed"]).sum() / t["n"].sum(), include_groups=False
+    )
+    level = table["among"].map(average)
+    return table[["among", "team", "n"]].assign(
+        **{c: level + table[c] for c in ("estimate", "conf_low", "conf_high")}
+    )
+
+
 _SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
     "scorecard": lambda m: kpis.scorecard(m).table,
     "cure_by_branch": _cure_by("branch"),
     "cure_by_product": _cure_by("product"),
-    "cure_by_team": _pick(
-        lambda m: m.counted(
-            actions.team_comparison, horizon=m.horizon, definition=m.definition, period=m.window
-        ),
-        n="episodes",
-        measure="cured_standardised",
-    ),
+    "cure_by_team": lambda m: _teams(m),
     "concentration_by_product": _concentration_by("product"),
     "concentration_by_region": _concentration_by("region"),
     "concentration_by_branch": _concentration_by("branch"),

@@ -10,12 +10,11 @@ import pandas as pd
 from collectlab.core import engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.results import Result
-from collectlab.effects.league import league
 from collectlab.measures import actions, costs, cure, survival
 from collectlab.measures import drivers as regression
 from collectlab.measures import recovery as money
 from collectlab.measures import roll_rates as rolls
-from collectlab.report.chapters import caused, changes, paper, trials
+from collectlab.report.chapters import caused, changes, leagues, paper, trials
 from collectlab.report.chapters.caused import checks_of
 from collectlab.report.chapters.summary import Summary, with_interval
 from collectlab.report.month import Month
@@ -166,12 +165,7 @@ def recovery_by(month: Month, by: str) -> Result:
 @part
 def teams(month: Month) -> Result:
     """Teams on the same mix of cases."""
-    return month.shared(
-        "league of teams",
-        lambda: league(
-            month.book, by="team", horizon=month.horizon, definition=month.definition, period=month.window
-        ),
-    )
+    return leagues.teams(month)
 
 
 @part(picture=False)
@@ -283,9 +277,7 @@ def net(month: Month) -> Result:
 @part
 def agencies_compared(month: Month) -> Result:
     """Agencies on the same mix of placements."""
-    if "agency" not in month.book.columns("actions"):
-        raise NotAvailable("the book's actions name no agency.")
-    return month.shared("league of agencies", lambda: league(month.book, by="agency", horizon=month.horizon))
+    return leagues.agencies(month)
 
 
 @part
