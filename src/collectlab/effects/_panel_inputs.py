@@ -73,3 +73,8 @@ def said(value: float, unit: str) -> str:
     from collectlab.core.tables import format_value
 
     return format_value(value, unit)
+
+
+def p_said(p_value: float) -> str:
+    """A p-value in the sentence of a check: ``p = 0.123``, ``p < 0.001``."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"

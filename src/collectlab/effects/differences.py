@@ -21,7 +21,7 @@ from collectlab.effects._differences_fit import (
     refits,
     two_way,
 )
-from collectlab.effects._panel_inputs import unit_of
+from collectlab.effects._panel_inputs import p_said, unit_of
 from collectlab.effects.effect_result import Check, EffectResult
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _pre_trend(used: Used, lead: Leads | None) -> Check:
         name="pre_trend",
         passed=p_value >= LIMIT,
         says=f"The last {LEADS} periods before the change {word} earlier ones, against those who had not changed "
-        f"(p = {p_value:.3f}). With few units a drift may go unseen.",
+        f"({p_said(p_value)}). With few units a drift may go unseen.",
         value=p_value,
         limit=LIMIT,
     )
@@ -262,7 +262,7 @@ def _composition(used: Used, freedom: int, unit: str, weight: str) -> Check:
     return Check(
         name="composition",
         passed=bool(p_value >= 0.01) if known else None,
-        says=f"With the change {weight} moved by {np.expm1(found.average):+.1%} (p = {p_value:.3f}); if it moves, the change "
+        says=f"With the change {weight} moved by {np.expm1(found.average):+.1%} ({p_said(p_value)}); if it moves, the change "
         "may have altered who is counted, not how they fare.",
         value=float(p_value),
         limit=0.01,

@@ -31,6 +31,7 @@ def branch_months(
     rows: Any,
     *,
     outcome: str = "cured_within_60",
+    within: int | None = None,
     by: str = "branch",
     since: Mapping[str, dt.date | str | None] | None = None,
     started: str = "started_on",
@@ -39,8 +40,8 @@ def branch_months(
 ) -> pd.DataFrame:
     """Mean outcome of the episodes begun in each month, by branch: the panel for :func:`differences`.
 
-    A month is used once it is mature: every episode begun in it has its outcome in every branch, or has been followed as
-    long as any outcome needs. The months at the start in which episodes are known only if they lasted are no part of
+    A month is used once it is mature: every episode begun in it, in any branch, has been followed as long as the outcome
+    needs. The months at the start in which episodes are known only if they lasted are no part of
     :func:`~collectlab.effects.cohort.cohort`.
 
     Parameters
@@ -49,6 +50,8 @@ def branch_months(
         One row per episode, as :func:`~collectlab.effects.cohort.cohort` gives them with ``first_only=False``.
     outcome : str
         Column with a number or 0/1; missing where the episode was not followed long enough.
+    within : int, optional
+        Days of follow-up the outcome needs; default the number its name ends in.
     by : str
         Column with the branch.
     since : mapping, optional
@@ -79,7 +82,7 @@ def branch_months(
     >>> branch_months(rows, since={"A": "2026-02-01", "B": None}).astype(str).values.tolist()
     [['A', '2026-01-01', '0.5', '2', '2026-02-01'], ['B', '2026-01-01', '1.0', '1', 'NaT']]
     """
-    table = _months(rows, outcome, [by], started, followed)
+    table = _months(rows, outcome, within, [by], started, followed)
     if since is None:
         return table[table["episodes"] >= fewest].reset_index(drop=True)
     given = {str(name): _day(day, name) for name, day in since.items()}
@@ -107,6 +110,7 @@ def series_months(
     rows: Any,
     *,
     outcome: str = "cured_within_60",
+    within: int | None = None,
     started: str = "started_on",
     followed: str = "followed",
 ) -> pd.DataFrame:
@@ -114,7 +118,7 @@ def series_months(
 
     Parameters
     ----------
-    rows, outcome, started, followed
+    rows, outcome, within, started, followed
         As in :func:`branch_months`.
 
     Returns
@@ -130,12 +134,15 @@ def series_months(
     >>> series_months(rows).astype(str).values.tolist()
     [['2026-01-01', '1.0', '1']]
     """
-    return _months(rows, outcome, [], started, followed)
+    return _months(rows, outcome, within, [], started, followed)
 
 
-def _months(rows: Any, outcome: str, by: list[str], started: str, followed: str) -> pd.DataFrame:
+def _months(
+    rows: Any, outcome: str, within: int | None, by: list[str], started: str, followed: str
+) -> pd.DataFrame:
     lazy = scan(rows)
     require(lazy, outcome, *by, started, followed)
+    needed = _needed(outcome, within)
     value = nw.col(outcome).cast(nw.Float64)
     known = ~value.is_null() & ~value.is_nan()
     picked = lazy.select(
@@ -145,22 +152,18 @@ def _months(rows: Any, outcome: str, by: list[str], started: str, followed: str)
         # Four digits: shares and money in hundredths add up without rounding.
         __value=whole_money(outcome, 10_000),
         __followed=nw.col(followed),
-        __short=nw.when(~known).then(nw.col(followed)),
     )
     cells = collect(
         picked.group_by(*by, "__month").agg(
             episodes=whole_sum("__known"),
             total=whole_sum("__value"),
             shortest=nw.col("__followed").min(),
-            missing=nw.col("__short").max(),
         )
     )
     if cells.empty or not cells["episodes"].sum():
         raise FrameError(f"no episode has {outcome}: the book does not reach far enough, or there is none.")
-    # Follow-up within which the outcome can still be missing; an outcome missing for other reasons keeps its month.
-    months = cells.groupby("__month")[["shortest"]].min()
-    needed = _needed(cells, outcome)
-    mature = months.index[months["shortest"] >= needed]
+    shortest = cells.groupby("__month")["shortest"].min()
+    mature = shortest.index[shortest >= needed]
     cells = cells[cells["__month"].isin(mature) & (cells["episodes"] > 0)]
     if by:
         cells = cells.dropna(subset=by)
@@ -180,12 +183,14 @@ def _months(rows: Any, outcome: str, by: list[str], started: str, followed: str)
     )
 
 
-def _needed(cells: pd.DataFrame, outcome: str) -> float:
-    """Days of follow-up the outcome needs: what its name says, else one more than any row without it had."""
-    if (tail := outcome.rpartition("_")[2]).isdigit():
-        return float(tail)
-    longest = cells["missing"].max()
-    return 0.0 if pd.isna(longest) else float(longest) + 1
+def _needed(outcome: str, within: int | None) -> int:
+    """Days of follow-up the outcome needs: those given, else what its name ends in."""
+    tail = outcome.rpartition("_")[2]
+    if within is None and not tail.isdigit():
+        raise FrameError(
+            f"{outcome!r} does not say within how many days. Allowed: a name such as cured_within_60, or within=60."
+        )
+    return int(tail) if within is None else within
 
 
 def _day(day: dt.date | str | None, name: str) -> dt.date | None:

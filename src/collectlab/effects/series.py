@@ -11,7 +11,7 @@ import pandas as pd
 from collectlab.core.errors import FrameError
 from collectlab.core.jackknife import check_level
 from collectlab.core.plots import PALETTE, legend, new_axes, titled, unit_axis
-from collectlab.effects._panel_inputs import said, unit_of
+from collectlab.effects._panel_inputs import p_said, said, unit_of
 from collectlab.effects._series_fit import (
     CORRELATIONS,
     Fit,
@@ -220,7 +220,7 @@ def _left_over(
         name="autocorrelation",
         passed=p_value >= LIMIT_RHYTHM,
         says=f"Neighbouring periods are correlated at about {CORRELATIONS[best]:.2f}, which the interval allows for; beyond "
-        f"that {'none is' if p_value >= LIMIT_RHYTHM else 'some is'} left (Ljung–Box over {lags} periods, p = {p_value:.3f}).",
+        f"that {'none is' if p_value >= LIMIT_RHYTHM else 'some is'} left (Ljung–Box over {lags} periods, {p_said(p_value)}).",
         value=p_value,
         limit=LIMIT_RHYTHM,
     )
@@ -292,7 +292,7 @@ def _beside(
         name="comparison",
         passed=own["p_value"] >= LIMIT,
         says=f"{comparison}, which did not change, moved by {said(own['estimate'], kind)} on the date "
-        f"(p = {own['p_value']:.3f}); its movements are taken off.",
+        f"({p_said(own['p_value'])}); its movements are taken off.",
         value=own["p_value"],
         limit=LIMIT,
     )

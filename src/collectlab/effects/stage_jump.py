@@ -16,6 +16,7 @@ from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.core.plots import PALETTE, legend, new_axes, percent_axis, titled
+from collectlab.effects._panel_inputs import p_said
 from collectlab.effects.effect_result import Check, EffectResult
 from collectlab.measures.survival_counting import one_event
 
@@ -34,7 +35,7 @@ LIMIT = 0.05
 class StageJump(EffectResult):
     """The jump of the daily hazard on each day asked for.
 
-    ``table``: outcome, unit, day, quantity (``daily hazard``: difference; ``hazard ratio``), at_risk (on that day),
+    ``table``: outcome, unit, day, method (``daily hazard``: difference; ``hazard ratio``), at_risk (on that day),
     events_before, events_after (inside the window), estimate, std_error, conf_low, conf_high, p_value. ``hazard``: day,
     at_risk, events, estimate, fitted (NaN outside the windows).
     """
@@ -138,7 +139,7 @@ def stage_jump(
     >>> left = [d for d in range(1, 61) for _ in range(50 if d < 30 else 100)]
     >>> episodes = pd.DataFrame({"exit_day": left + [61] * 50_000, "outcome": ["cured"] * len(left) + ["censored"] * 50_000})
     >>> result = stage_jump(episodes, days=30, seen=None)
-    >>> result.table[["day", "quantity", "estimate"]].round(3).values.tolist()
+    >>> result.table[["day", "method", "estimate"]].round(3).values.tolist()
     [[30, 'daily hazard', 0.001], [30, 'hazard ratio', 2.0]]
     """
     check_level(conf_level)
@@ -188,7 +189,7 @@ def stage_jump(
 
 
 def _stages(days: int | Sequence[int], window: int) -> list[int]:
-    stages = sorted({days} if isinstance(days, (int, np.integer)) else set(days))
+    stages = sorted(set(days) if isinstance(days, Sequence) else {days})
     whole = all(isinstance(d, (int, np.integer)) and not isinstance(d, bool) and d >= 2 for d in stages)
     faults = []
     if not stages or not whole:
@@ -326,12 +327,12 @@ def _rows(
             "outcome": same["outcome"],
             "unit": unit,
             "day": stage,
-            "quantity": quantity,
+            "method": method,
             **{k: v for k, v in same.items() if k not in ("outcome", "day")},
             **dict(zip(names, map(float, values))),
             "p_value": p_value,
         }
-        for quantity, (unit, *values) in numbers.items()
+        for method, (unit, *values) in numbers.items()
     ]
 
 
@@ -340,7 +341,7 @@ def _heaping(daily: pd.DataFrame, stages: list[int], window: int) -> Check:
     from scipy import stats
 
     half = max(4, window // 2)
-    last = min(int(daily["day"].max()) - half + 1, max(stages) + 2 * window)
+    last = min(int(daily["day"].max()) - half + 1, max(stages) + 4 * window)
     places = [d for d in range(half + 1, last + 1) if all(d <= s - half or d >= s + half for s in stages)]
     found = {}
     for day in places:
@@ -361,7 +362,7 @@ def _heaping(daily: pd.DataFrame, stages: list[int], window: int) -> Check:
     return Check(
         name="heaping",
         passed=p_value >= LIMIT,
-        says=f"Of {len(found)} days without a change of stage, day {worst} jumps most (p = {found[worst]:.3f}, {p_value:.3f} with "
+        says=f"Of {len(found)} days without a change of stage, day {worst} jumps most ({p_said(found[worst])}, {p_value:.3f} with "
         "so many looked at); jumps there would come from the rhythm of payments.",
         value=p_value,
         limit=LIMIT,
