@@ -1,5 +1,6 @@
 """The published rule, word by word, on results made up to deserve each grade."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -132,6 +133,11 @@ def test_the_table_of_verdicts_gives_no_figure_where_nothing_can_be_told():
     table = verdicts([told, spoilt]).table
     assert table["grade"].tolist() == [CAUSAL, NOT_IDENTIFIABLE]
     assert table["estimate"].isna().tolist() == [False, True]
+
+
+def test_a_check_that_failed_in_numpys_words_has_failed():
+    assert Check(name="density", passed=np.False_, says="").passed is False
+    assert Check(name="density", passed=None, says="").passed is None
 
 
 def test_an_unknown_arm_or_outcome_is_named():

@@ -43,6 +43,11 @@ class Check:
     value: float = float("nan")
     limit: float = float("nan")
 
+    def __post_init__(self) -> None:
+        # numpy's False is not False, and a check that failed must not pass for one that was not made.
+        if self.passed is not None:
+            object.__setattr__(self, "passed", bool(self.passed))
+
 
 @dataclass(frozen=True, kw_only=True)
 class EffectResult(Result):
