@@ -138,8 +138,10 @@ def test_shrinking_by_hand():
 def test_no_spread_is_said_to_be_none():
     found = numbers.shrink(np.array([0.01, 0.0, -0.01]), 0.03**2 * np.eye(3), np.full(3, 1 / 3), 0.95)
     assert found.sd == 0 and found.sd_low == 0 and found.p_value > 0.5
+    # Q = 2/9 is less than its mean of 2 and counts as that: 2 s² / (s² + τ²) = χ²(2) at 2.5 %, 0.0506.
+    assert found.sd_high == pytest.approx(0.03 * math.sqrt(2 / 0.0506356 - 1), rel=1e-3)
     says = league(cases(np.random.default_rng(1), np.zeros(12))).says[0]
-    assert "none can be told from the average" in says
+    assert "Of 12 teams none can be told from the average" in says
 
 
 def test_rank_intervals_by_hand():
@@ -243,8 +245,8 @@ def test_the_order_and_kind_of_frame_do_not_matter():
         (two_teams().assign(cured=1), {}, FrameError, "1 for all cases"),
         (two_teams().assign(cured="yes"), {}, FrameError, "Allowed: numbers"),
         (two_teams().iloc[:0], {}, FrameError, "empty"),
-        (two_teams().iloc[:1], {}, NotAvailable, "20 cases"),
-        (two_teams().query("team == 'A'"), {}, NotAvailable, "no two of team"),
+        (two_teams().iloc[:1], {}, NotAvailable, "15 cases"),
+        (two_teams().query("team == 'A'"), {}, NotAvailable, "no two teams"),
         (two_teams().assign(w=-1.0), {"weight": "w"}, FrameError, "180 weights below 0"),
         (two_teams(), {"adjust": ["score"]}, FrameError, "no column 'score'"),
         (two_teams(), {"conf_level": 2}, FrameError, "conf_level"),

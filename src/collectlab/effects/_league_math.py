@@ -140,7 +140,9 @@ def shrink(effect: np.ndarray, covariance: np.ndarray, size: np.ndarray, conf_le
     of μ, turned so that they are independent, z_k ~ N(0, λ_k + τ²). Given τ, the posterior mean of contrast k is
     z_k τ²/(λ_k + τ²); means and variances are averaged over the posterior of τ under a flat prior on τ²,
     so that the intervals count that τ itself is estimated (up to four times the scatter of the estimates). ``sd`` is the REML estimate of τ, its interval Q-profile:
-    the τ at which Σ z_k²/(λ_k + τ²) is a plausible χ²(J − 1); the test that τ = 0 is the same sum there.
+    the τ at which Σ z_k²/(λ_k + τ²) is a plausible χ²(J − 1); the test that τ = 0 is the same sum there. Estimates
+    that by luck scatter less than noise alone would have it do not make the upper limit lower: it is then that of
+    a scatter of J − 1.
 
     References
     ----------
@@ -169,28 +171,27 @@ def shrink(effect: np.ndarray, covariance: np.ndarray, size: np.ndarray, conf_le
     mean = chance @ means
     deviation = np.sqrt(chance @ (within + (means - mean) ** 2))
 
-    def q(tau2: float) -> float:
-        return float((z**2 / (noise + tau2)).sum())
-
-    def tau_where(level: float) -> float:
-        """The τ at which Q falls to the level; 0 where it never reaches it."""
-        low, high = 0.0, float((z**2).sum() / level)
-        if q(0.0) <= level:
+    def tau_where(squares: np.ndarray, level: float) -> float:
+        """The τ at which Σ squares / (λ + τ²) falls to the level; 0 where it is lower from the start."""
+        if (squares / noise).sum() <= level:
             return 0.0
+        low, high = 0.0, float(squares.sum() / level)
         for _ in range(80):
             middle = (low + high) / 2
-            low, high = (middle, high) if q(middle) > level else (low, middle)
+            low, high = (middle, high) if (squares / (noise + middle)).sum() > level else (low, middle)
         return float(np.sqrt(high))
 
-    tails = stats.chi2.ppf([(1 + conf_level) / 2, (1 - conf_level) / 2], j - 1)
+    q = float((z**2 / noise).sum())
+    least = z**2 if q >= j - 1 else z**2 * (j - 1) / q if q > 0 else noise
+    above, below = stats.chi2.ppf([(1 + conf_level) / 2, (1 - conf_level) / 2], j - 1)
     best = int(np.argmax(fit))
     return Shrunken(
         mean,
         deviation,
         float(taus[best]) if best == 0 else _peak(z, noise, taus, best),
-        tau_where(tails[0]),
-        tau_where(tails[1]),
-        float(stats.chi2.sf(q(0.0), j - 1)),
+        tau_where(z**2, above),
+        tau_where(least, below),
+        float(stats.chi2.sf(q, j - 1)),
     )
 
 

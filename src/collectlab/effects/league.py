@@ -15,7 +15,7 @@ from collectlab.effects import _league_math as numbers
 from collectlab.effects._bands import cut
 from collectlab.effects.league_cases import FACTS, league_cases
 from collectlab.effects.league_plot import ABOVE, ALIKE, BELOW, League
-from collectlab.effects.league_says import HALF, OTHERS, assigned, enough, named, overlap, sentence
+from collectlab.effects.league_says import HALF, OTHERS, assigned, enough, named, overlap, plural, sentence
 from collectlab.measures.actions_rows import Period
 from collectlab.measures.groups import natural
 
@@ -42,7 +42,7 @@ def league(
     among: str | None = None,
     weight: str | None = None,
     cluster: str | None = None,
-    least: int = 20,
+    least: int = 15,
     conf_level: float = 0.95,
 ) -> League:
     r"""Teams, agencies, agents or branches compared on the same mix of cases, shrunken, with rank intervals.
@@ -78,7 +78,7 @@ def league(
     horizon, channels, definition, period
         Of a book: see :func:`league_cases`.
     adjust : sequence of str, optional
-        Columns known when the case began. Numbers are cut into 4 bands of equal numbers of cases, missing values
+        Columns known when the case began (of a book: of its cases, or of its accounts). Numbers are cut into 4 bands of equal numbers of cases, missing values
         are a kind of their own. Default: of a book days past due, amount, product, credit score and quarter at
         the start; of a frame none, which is said.
     among : str, optional
@@ -139,7 +139,9 @@ def league(
         notes.append(f"Nobody to compare with: {first_few(small)}.")
     if not parts:
         raise NotAvailable(
-            " ".join([f"no two of {by} can be compared with {least} cases each.", *notes, *named(narrow)])
+            " ".join(
+                [f"no two {plural(by)} can be compared with {least} cases each.", *notes, *named(narrow)]
+            )
         )
     tables, between, lost, repeats = [], [], [], 0.0
     for group, part in parts:
@@ -179,7 +181,7 @@ def league(
         table=table[_COLUMNS].rename(columns={"unit": by}),
         estimand=f"{options['said']}: difference from what the average gets on the same cases, shrunken",
         unit=unit,
-        title=f"{options['said']} by {by}",
+        title=f"{options['said']}, by {by}",
         notes=(*says, *notes),
         formats={
             "n": "count",
@@ -200,21 +202,17 @@ def _cases(data, by, outcome, horizon, channels, definition, period, adjust, amo
     notes: list[str] = []
     if isinstance(data, Book):
         outcome = outcome or ("recovered" if by == "agency" else "cured")
+        facts = [*FACTS, *(c for c in adjust or () if c in data.columns("accounts"))]
         frame, told = league_cases(
-            data,
-            by=by,
-            outcome=outcome,
-            horizon=horizon,
-            channels=channels,
-            definition=definition,
-            period=period,
-        )
+            data, by=by, outcome=outcome, horizon=horizon, channels=channels, definition=definition, period=period,
+            facts=tuple(dict.fromkeys(facts)),
+        )  # fmt: skip
         notes += told
         weight = "owed" if outcome == "recovered" else None
         usual = [c for c in MIX if c in frame.columns]
         said = {
             "cured": f"Cured within {horizon} days",
-            "recovered": f"Recovered within {horizon} days of what was owed",
+            "recovered": f"Share of the amount owed that was recovered within {horizon} days",
         }[outcome]
     else:
         outcome = outcome or "cured"

@@ -37,6 +37,7 @@ def league_cases(
     channels: Sequence[str] | None = None,
     definition: str = "current_once",
     period: Period = None,
+    facts: Sequence[str] = FACTS,
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """One row per case of a team, agent, agency or branch, followed for ``horizon`` days.
 
@@ -67,12 +68,14 @@ def league_cases(
         The named definition of cure.
     period : (date, date), optional
         Of the start of the case.
+    facts : sequence of str
+        Columns of the accounts to take along, where the book has them.
 
     Returns
     -------
     cases : pandas.DataFrame
         ``by``, among, account_id, customer, days_past_due (band at the start), amount (overdue at entry, or placed),
-        product, credit_score, quarter (of the start), owed, cured or recovered, lot (whether the account was given
+        the facts, quarter (of the start), owed, cured or recovered, lot (whether the account was given
         by lot: True, False, or None where the book does not say).
     notes : tuple of str
         What was left out.
@@ -119,9 +122,9 @@ def league_cases(
     ]
     if cases.empty:
         raise NotAvailable(" ".join([f"no case has been followed for {horizon} days.", *notes]))
-    facts = [c for c in FACTS if c in book.columns("accounts")]
+    known_facts = [c for c in facts if c != by and c in book.columns("accounts")]
     owner = ["customer_id"] if "customer_id" in book.columns("accounts") else []
-    known = engine.collect(book.table("accounts").select("account_id", *owner, *facts))
+    known = engine.collect(book.table("accounts").select("account_id", *owner, *known_facts))
     cases = cases.merge(known, on="account_id", how="left", validate="m:1")
     cases["customer"] = cases["customer_id"].fillna(cases["account_id"]) if owner else cases["account_id"]
     day = pd.Timestamp("1900-01-01") + pd.to_timedelta(cases["start"], unit="D")
@@ -133,7 +136,7 @@ def league_cases(
         ["among", "account_id", "start"], ignore_index=True
     )
     first = [by, "among", "account_id", "customer", "days_past_due", "amount"]
-    return cases[[*first, *facts, "quarter", "owed", outcome, "lot"]], tuple(notes)
+    return cases[[*first, *known_facts, "quarter", "owed", outcome, "lot"]], tuple(notes)
 
 
 def _episodes(book, by, channels, horizon, definition, period, outcome):

@@ -11,7 +11,7 @@ from collectlab.core import tables
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.plots import PALETTE, dots, legend
 from collectlab.core.results import Result
-from collectlab.effects.effect_result import Check
+from collectlab.effects.effect_result import Check, EffectResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,6 +48,8 @@ class League(Result):
     def check(self, name: str) -> Check | None:
         """The check of that name, or None."""
         return next((c for c in self.checks if c.name == name), None)
+
+    checks_table = EffectResult.checks_table
 
     def display_table(self) -> pd.DataFrame:
         """Observed and expected, the shrunken difference with its interval, the ranks in one column."""

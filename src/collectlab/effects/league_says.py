@@ -19,19 +19,19 @@ OTHERS, HALF, COMPARABLE = 3, 0.5, 0.9
 
 def sentence(row: dict, rows: pd.DataFrame, by: str, unit: str, conf_level: float) -> str:
     """What the table of one group comes to."""
-    kind = "" if row["among"] == "all" or row["among"] == by else f" ({row['among']})"
+    kind = "" if row["among"] in ("all", by) else f"{row['among']} "
     told = []
     for standing in (ABOVE, BELOW):
         if names := rows.loc[rows["standing"] == standing, "unit"].tolist():
             told.append(
                 f"{first_few(sorted(names, key=natural), 10)} {'is' if len(names) == 1 else 'are'} {standing}"
             )
-    who = f"Of {row['units']} of {by}{kind}"
+    who = f"Of {row['units']} {kind}{plural(by)}"
     if told:
         rest = int((rows["standing"] == ALIKE).sum())
         text = f"{who}, {' and '.join(told)} the average; {rest or 'none'} cannot be told from it."
     else:
-        text = f"{who}, none can be told from the average."
+        text = f"{who} none can be told from the average."
     if row["units"] == 2:
         return text
     sd, low, high = (format_value(row[k], unit).removeprefix("+") for k in ("sd", "sd_low", "sd_high"))
@@ -41,6 +41,18 @@ def sentence(row: dict, rows: pd.DataFrame, by: str, unit: str, conf_level: floa
         f"{text} The sd between them is put at {sd} ({conf_level:.0%}".replace("%", " %")
         + f" interval {low} to {high})."
     )
+
+
+def plural(by: str) -> str:
+    """A column's name for several of its units.
+
+    >>> plural("agency"), plural("branch"), plural("call_team")
+    ('agencies', 'branches', 'call teams')
+    """
+    word = by.replace("_", " ")
+    if word.endswith("y") and word[-2:-1] not in "aeiou":
+        return f"{word[:-1]}ies"
+    return f"{word}es" if word.endswith(("s", "x", "ch", "sh")) else f"{word}s"
 
 
 def named(units: Sequence[tuple]) -> list[str]:

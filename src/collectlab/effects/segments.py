@@ -193,18 +193,10 @@ def _names(given: str | Sequence[str]) -> list[str]:
 def _effects(result: EffectResult, one: bool, n: int) -> pd.DataFrame:
     """The rows of a result that count, with the columns that every estimator's have here."""
     rows = result.table.iloc[[result.headline]] if one else result.table
-    out = pd.DataFrame(index=range(len(rows)))
-    for name, missing in (
-        ("outcome", ""),
-        ("arm", ""),
-        ("n", n),
-        ("control_n", np.nan),
-        ("unit", result.unit),
-    ):
-        out[name] = rows[name].to_numpy() if name in rows else missing
-    for name in ("estimate", "std_error", "conf_low", "conf_high", "p_value"):
-        out[name] = rows[name].to_numpy(float)
-    return out
+    missing = {"outcome": "", "arm": "", "n": n, "control_n": np.nan, "unit": result.unit}
+    known = {c: rows[c].to_numpy() if c in rows else np.repeat(v, len(rows)) for c, v in missing.items()}
+    numbers = ("estimate", "std_error", "conf_low", "conf_high", "p_value")
+    return pd.DataFrame(known | {c: rows[c].to_numpy(float) for c in numbers})
 
 
 def _segment(
