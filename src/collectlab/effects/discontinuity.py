@@ -55,7 +55,7 @@ class DiscontinuityResult(EffectResult):
             )
             ax.plot(line["score"], line["fitted"], color=colour, linewidth=2, label=label)
         ax.axvline(self.cutoff, color="#444444", linewidth=0.8, linestyle="--")
-        ax.set_xlabel(self.title.rpartition(" at ")[2])
+        ax.set_xlabel(self.title.rpartition(" at ")[2].rpartition(" ")[0])
         ax.set_ylabel(str(self.table["outcome"].iloc[0]))
         unit_axis(ax, "share" if self.unit == "points" else self.unit, "y")
         legend(ax)
