@@ -13,9 +13,9 @@ def ones(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_one_value_and_two_arms_by_hand():
-    # x − mean: −1.5 −0.5 0.5 1.5; t − mean: −½ −½ ½ ½; s: .75 .25 .25 .75: Σs = 2, Σs² = 1.25.
+    # x − mean: −1.5 −0.5 0.5 1.5; t − mean: −½ −½ ½ ½; Σ t x = 2, Σ t² = 1, Σ x² = 5; each row three times.
     test = equal_means(np.arange(4.0)[:, None], np.array([0, 0, 1, 1.0])[:, None], 3 * ones(4)[0], ones(4)[1])
-    assert test.statistic == pytest.approx((3 * 2) ** 2 / (3 * 1.25))
+    assert test.statistic == pytest.approx((3 * 2) ** 2 / (3 * 1 * 3 * 5 / 11))
     assert test.degrees == 1
 
 
@@ -34,10 +34,23 @@ def test_counts_are_rows():
 def test_clusters_of_equal_rows_count_once():
     rng = np.random.default_rng(2)
     value, arm = rng.normal(size=(60, 2)), np.tile([0.0, 1.0], 30)[:, None]
-    once = equal_means(value, arm, *ones(60))
+    once = equal_means(value, arm, *ones(60), cluster=np.arange(60))
+    assert once.p_value == pytest.approx(equal_means(value, arm, *ones(60)).p_value, abs=0.1)
     rows = np.repeat(np.arange(60), 5)
     five = equal_means(value[rows], arm[rows], *ones(300), cluster=rows)
     assert five.p_value == pytest.approx(once.p_value)
+
+
+def test_flags_in_arms_are_pearsons_test():
+    from scipy import stats
+
+    table = np.array([[12, 88], [25, 75], [9, 141]])
+    arm = np.repeat(np.arange(3), 2)
+    treated = (arm[:, None] == [1, 2]).astype(float)
+    test = equal_means(np.array([1.0, 0] * 3)[:, None], treated, table.ravel().astype(float), ones(6)[1])
+    pearson = stats.chi2_contingency(table, correction=False)
+    assert test.statistic == pytest.approx(pearson.statistic * (350 - 1) / 350)
+    assert test.degrees == pearson.dof == 2
 
 
 def test_the_same_column_twice_adds_nothing():

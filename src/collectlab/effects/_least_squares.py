@@ -112,13 +112,13 @@ def equal_means(
 ) -> ChiSquared:
     """Score test that several values have the same means in all arms, within blocks.
 
-    With t̃ᵢ, ṽᵢ the arms' indicators and the values as deviations from their block's mean, and sᵢ = t̃ᵢ ⊗ ṽᵢ
-    (summed within clusters):
+    With t̃ᵢ, ṽᵢ the arms' indicators and the values as deviations from their block's mean, and sᵢ = t̃ᵢ ⊗ ṽᵢ:
 
-        (Σ sᵢ)ᵀ (Σ sᵢ sᵢᵀ)⁺ (Σ sᵢ)  ~  χ² with rank(Σ sᵢ sᵢᵀ) degrees of freedom.
+        (Σ sᵢ)ᵀ V⁺ (Σ sᵢ)  ~  χ² with rank(V) degrees of freedom,    V = Σ_b (Σ t̃ t̃ᵀ)_b ⊗ (Σ ṽ ṽᵀ)_b / (n_b − 1),
 
-    Under a random draw it is right whatever the values' distribution, and it does not reject too often in
-    small samples, as Wald's test would.
+    V being the variance of Σ s if the arms were drawn again within the blocks, exactly, whatever the values'
+    distribution (Hansen & Bowers 2008); for one value of 0 and 1 it is Pearson's test. With clusters the variance
+    is Σ_g s_g s_gᵀ, of the sums within clusters.
 
     Parameters
     ----------
@@ -136,19 +136,28 @@ def equal_means(
     from scipy.special import chdtrc
 
     size = np.bincount(block, weights=count)
+    # To one scale, so that what is 0 to rounding can be told from what is small.
+    values = values / np.maximum(np.sqrt(np.einsum("i,ij->j", count, values**2) / count.sum()), _TINY)
     v = values - _means(values, count, block, size)[block]
     t = treated - _means(treated, count, block, size)[block]
     score = (t[:, :, None] * v[:, None, :]).reshape(len(count), -1)
-    scale = np.sqrt(np.einsum("i,ij,ij->j", count, score, score))
-    score = score[:, scale > _TINY] / scale[scale > _TINY]
+    total = np.einsum("i,ij->j", count, score)
     units = float(count.sum())
     if cluster is None:
-        spread = np.einsum("i,ij,ik->jk", count, score, score)
-        total = np.einsum("i,ij->j", count, score)
+        spread = np.zeros((len(total), len(total)))
+        for b in np.flatnonzero(size > 1):
+            here = block == b
+            of_t = np.einsum("i,ij,ik->jk", count[here], t[here], t[here])
+            of_v = np.einsum("i,ij,ik->jk", count[here], v[here], v[here])
+            spread += np.kron(of_t, of_v) / (size[b] - 1)
     else:
         units = int(cluster.max()) + 1
         sums = np.stack([np.bincount(cluster, weights=count * s, minlength=units) for s in score.T])
-        spread, total = np.einsum("jg,kg->jk", sums, sums), sums.sum(axis=1)
+        spread = np.einsum("jg,kg->jk", sums, sums)
+    scale = np.sqrt(np.diag(spread))
+    varies = scale > _TINY * np.sqrt(count.sum())
+    total, spread = total[varies] / scale[varies], spread[np.ix_(varies, varies)]
+    spread = spread / np.outer(scale[varies], scale[varies])
     degrees = (
         int(np.linalg.matrix_rank(spread, tol=_TINY * len(spread), hermitian=True)) if len(spread) else 0
     )

@@ -29,7 +29,7 @@ from collectlab.effects.experiment_cells import (
     usable,
 )
 from collectlab.effects.experiment_checks import experiment_checks
-from collectlab.effects.experiment_result import HORIZON, OUTCOME_WORDS, ExperimentResult, label_of
+from collectlab.effects.experiment_result import ALL_ARMS, HORIZON, OUTCOME_WORDS, ExperimentResult, label_of
 from collectlab.effects.experiment_simultaneous import simultaneous
 
 __all__ = ["ExperimentResult", "experiment", "experiment_frame"]
@@ -172,10 +172,7 @@ def experiment(
             "if no arm had any effect."
         )
     if "sim_low" in rows[0]:
-        notes.append(
-            f"sim_low to sim_high hold for all arms of an outcome at once, {conf_level:.0%}; p_adjusted counts "
-            "the arms in the same way.".replace("%", " %")
-        )
+        notes.append(ALL_ARMS)
     own = experiment_checks(
         whole,
         arm=arm,

@@ -12,6 +12,7 @@ import pandas as pd
 from collectlab.core.engine import require, scan
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.jackknife import check_level
+from collectlab.core.tables import format_value
 from collectlab.effects._least_squares import Fit, fit
 from collectlab.effects.effect_result import Check, EffectResult
 from collectlab.effects.experiment_cells import (
@@ -147,6 +148,11 @@ def complier_effect(
         )
     if np.isinf(table[["ar_low", "ar_high"]].to_numpy(float)).any():
         notes.append("An interval without end: the data rule out hardly any effect of being reached.")
+    notes += [
+        f"{row.arm}: Anderson–Rubin interval {format_value(row.ar_low, unit)} to {format_value(row.ar_high, unit)}."
+        for row in table.itertuples()
+        if row.arm not in weak
+    ]
     notes.append(
         f"Assumed, and not to be tested: assignment acts on {outcome} only through {received}; nobody is reached "
         "because he is in the control."
@@ -165,8 +171,9 @@ def complier_effect(
         formats={
             "received": share,
             "control_received": share,
-            "ar_low": unit,
-            "ar_high": unit,
+            "first_stage_f": "hidden",
+            "ar_low": "hidden",
+            "ar_high": "hidden",
             "control_n": "count",
         },
         conf_level=conf_level,

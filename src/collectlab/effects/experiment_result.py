@@ -17,6 +17,10 @@ from collectlab.effects.effect_result import EffectResult
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+ALL_ARMS = (
+    "“All arms”: the intervals of all arms of an outcome hold at once, and the p-value counts the arms "
+    "(sim_low, sim_high, p_adjusted)."
+)
 #: Outcomes of a book's experiment: what, (within or after), how many days. Most wanted first.
 HORIZON = re.compile(r"(paid|paid_in_full|cured|current|amount|cost|net|complaints)_(within|after)_(\d+)")
 #: Of curves: ``cured_by_30`` and ``days_cured_within_30``.

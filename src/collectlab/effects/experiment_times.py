@@ -16,7 +16,7 @@ from collectlab.effects._least_squares import equal_means
 from collectlab.effects.effect_result import Check
 from collectlab.effects.experiment_cells import arms_of, control_of
 from collectlab.effects.experiment_checks import ATTRITION_LIMIT
-from collectlab.effects.experiment_result import ExperimentResult
+from collectlab.effects.experiment_result import ALL_ARMS, ExperimentResult
 from collectlab.effects.experiment_simultaneous import simultaneous
 from collectlab.measures import survival_math as math
 from collectlab.measures.survival_cells import Cells, Track, spoken
@@ -136,7 +136,7 @@ def experiment_curves(
         rows += _rows(about, labels, base, sizes, estimate[j], covariance[j], contrasts, freedom, conf_level)
     table = pd.DataFrame(rows)
     own = {"attrition": _attrition(labels, tracks, int(days[-1]))} | {c.name: c for c in checks}
-    notes += [*chosen, *cells.notes, *gap_notes(cells)]
+    notes += [*chosen, *cells.notes, *gap_notes(cells), *([ALL_ARMS] if len(labels) > 2 else [])]
     notes += [f"Check failed: {c.says}" for c in own.values() if c.passed is False]
     longest = table.index[table["outcome"] == f"{name}_by_{days[-1]}"]
     return ExperimentResult(

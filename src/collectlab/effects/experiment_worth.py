@@ -117,13 +117,15 @@ def worth(
     for i, column in enumerate(("back_per_unit", "back_low", "back_high")):
         table.insert(end + i, column, [b[i] for b in back])
     notes = [
-        f"{row.arm}: {format_value(row.n * row.estimate, 'money')} net for the {row.n:,} accounts assigned."
+        f"{row.arm}: {_total(row.n, row.estimate)} net ({_total(row.n, row.conf_low)} to "
+        f"{_total(row.n, row.conf_high)}) for the {row.n:,} accounts assigned."
         for row in table.itertuples()
     ]
     left_out = sum(arms.values()) - int(table["n"].sum()) - int(table["control_n"].iloc[0])
     if left_out:
         notes.append(f"{left_out:,} accounts have no {amount} or no cost and are not counted.")
-    money = ("amount_effect", "amount_low", "amount_high", "cost_effect")
+    money = ("amount_effect", "cost_effect", "back_per_unit")
+    hidden = ("amount_low", "amount_high", "back_low", "back_high")
     return replace(
         of_net,
         table=table,
@@ -134,13 +136,12 @@ def worth(
         unit="money2",
         title=f"What each arm is worth, against {of_net.control}",
         notes=(*of_net.notes, *notes),
-        formats={
-            **of_net.formats,
-            **dict.fromkeys(money, "money2"),
-            "back_low": "hidden",
-            "back_high": "hidden",
-        },
+        formats={**of_net.formats, **dict.fromkeys(money, "money2"), **dict.fromkeys(hidden, "hidden")},
     )
+
+
+def _total(n: int, each: float) -> str:
+    return format_value(n * each, "money")
 
 
 def _cost(
