@@ -468,6 +468,18 @@ def test_the_randomised_estimate_stands_beside_and_is_held_against():
         ask(frame, randomised=drawn(0.1, "points"))
 
 
+def test_a_placebo_that_cannot_be_made_is_told_beside_one_that_can():
+    check = ask(chosen(600).assign(never=np.nan), placebo=["weather", "never"]).check("placebo_outcome")
+    assert check.passed is not None and "Could not be made: never" in check.says
+    assert check.limit == pytest.approx(0.05)
+
+
+def test_repeated_accounts_are_pointed_out():
+    frame = pd.concat([chosen(400), chosen(400).iloc[:30]])
+    assert any("30 of 430 rows repeat an account" in n for n in ask(frame).notes)
+    assert not any("repeat" in n for n in ask(frame, cluster="customer_id").notes)
+
+
 # Charts ---------------------------------------------------------------------------------------------------
 
 
@@ -493,4 +505,4 @@ def test_charts_show_what_the_tables_hold():
 def test_the_table_reads():
     text = ask(chosen(600))._repr_markdown_()
     assert "Doubly robust" in text or "doubly robust" in text
-    assert "/tmp" not in text and text == ask(chosen(600))._repr_markdown_()
+    assert text == ask(chosen(600))._repr_markdown_()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -301,7 +302,7 @@ def _without_effect(
     if not told:
         return Check(name=name, passed=None, says=f"Could not be made: {'; '.join(silent)}.")
     check = checks.no_effect(name, what, told, 1 - conf_level)
-    return check
+    return replace(check, says=f"{check.says} Could not be made: {'; '.join(silent)}.") if silent else check
 
 
 def _randomised(result: Result, head: dict) -> dict:

@@ -96,6 +96,10 @@ def read_sample(
             rows = rows[~gone].reset_index(drop=True)
     if rows.empty:
         raise FrameError(f"no account has both {treatment} and {outcome}. {' '.join(notes)}")
+    if key and not cluster and (again := int(rows["id"].duplicated().sum())):
+        notes.append(
+            f"{again:,} of {len(rows):,} rows repeat an account and are taken as independent; cluster= allows for it."
+        )
     is_treated, words = _sides(rows["t"], treatment, treated, coded)
     start = _known_at_start(rows, is_treated, treatment, decided_on, time_zero)
     y = rows["y0"].to_numpy(float)
