@@ -1,6 +1,6 @@
 """Effects by segment in simulated experiments: how often a segment is named wrongly, and how often rightly.
 
-    python benchmarks/segments.py --replications 1000 --processes 2 > benchmarks/segments.txt
+    python benchmarks/segments.py --replications 800 --processes 2 > benchmarks/segments.txt
 
 Each replication draws 1,200 accounts in two arms and looks at a 0/1 outcome by a region of three (East, North, West), a
 score cut into three bands and a flag: eight segments. In "one effect" the treatment adds 10 points for everybody; in
