@@ -176,7 +176,7 @@ def compare(
     made = [
         sample.start,
         overlap,
-        checks.balance(spread),
+        checks.balance(spread, weights),
         checks.agreement(
             np.array([found[m].estimate for m in _ADJUSTED]),
             joint_covariance(influences, used.cluster),

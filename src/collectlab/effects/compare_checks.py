@@ -97,21 +97,27 @@ def balance_table(
     return pd.DataFrame(rows, columns=["covariate", "level", "before", "after"])
 
 
-def balance(table: pd.DataFrame) -> Check:
-    """Whether weighting made the two groups alike in what was measured."""
+def balance(table: pd.DataFrame, weights: tuple[np.ndarray, np.ndarray]) -> Check:
+    """Whether weighting made the two groups alike in what was measured.
+
+    The limit is 0.1, or two standard errors of such a difference where the groups (by Kish's effective numbers) are so
+    small that chance alone leaves more.
+    """
     if table.empty:
         return Check(name="balance", passed=None, says="No covariate differs between accounts.")
     before, after = table["before"].abs(), table["after"].abs()
     worst = table.loc[after.idxmax()]
     where = " ".join(w for w in (worst["covariate"], worst["level"]) if w)
     value = float(after.max())
+    effective = [np.sum(w) ** 2 / np.sum(w**2) for w in weights]
+    limit = max(BALANCE, 2 * float(np.sqrt(sum(1 / n for n in effective))))
     return Check(
         name="balance",
-        passed=value <= BALANCE,
+        passed=value <= limit,
         says=f"After weighting the largest standardised difference is {value:.2f} ({where}); before it was "
-        f"{before.max():.2f}. Up to {BALANCE:g} counts as alike.",
+        f"{before.max():.2f}. Up to {limit:.2f} counts as alike.",
         value=value,
-        limit=BALANCE,
+        limit=limit,
     )
 
 

@@ -150,7 +150,13 @@ class Comparison(EffectResult):
             ax.plot([before, after], [i, i], color="#CCCCCC", linewidth=1.2, zorder=1)
         ax.plot(table["before"], place, "o", color=PALETTE[1], markersize=5, label="before")
         ax.plot(table["after"], place, "s", color=PALETTE[0], markersize=5, label="after weighting")
-        ax.axvline(BALANCE, color="#444444", linewidth=0.8, linestyle="--")
+        made = self.check("balance")
+        ax.axvline(
+            made.limit if made is not None and made.limit > 0 else BALANCE,
+            color="#444444",
+            linewidth=0.8,
+            linestyle="--",
+        )
         ax.set_yticks(
             place,
             [
