@@ -78,6 +78,14 @@ def test_sorting_at_the_cutoff_is_seen():
     assert not ask(sorted_away).check("density").passed
 
 
+def test_a_hole_beside_the_cutoff_is_told_as_a_heap_not_as_an_error():
+    frame = people(3, n=1_500)
+    moved = frame["score"].between(600, 612)
+    holed = frame.assign(score=np.where(moved, 599 - frame["score"] * 7 % 20, frame["score"]))
+    density = ask(holed).check("density")
+    assert density.passed is False and "nearest to it" in density.says
+
+
 def test_a_covariate_that_jumps_and_a_jump_elsewhere_are_seen():
     frame = people(4, n=6_000)
     assert ask(frame, covariates="age").check("covariates").passed

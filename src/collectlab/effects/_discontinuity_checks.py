@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError
-from collectlab.effects._discontinuity_fit import Side
+from collectlab.effects._discontinuity_fit import FEWEST_SCORES, Side
 from collectlab.effects._panel_inputs import p_said
 from collectlab.effects.effect_result import Check
 
-#: Fewest accounts inside the bandwidth, and different scores there, on each side.
-FEWEST, FEWEST_SCORES = 50, 10
+#: Fewest accounts inside the bandwidth, on each side.
+FEWEST = 50
 LIMIT = 0.05
 #: So many accounts nearest to the cutoff are counted on either side.
 NEAREST = 100

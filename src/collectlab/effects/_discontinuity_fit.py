@@ -18,6 +18,8 @@ from collectlab.effects._panel_inputs import rows_of
 #: A sample needs so many on each side for a bandwidth to be chosen at all.
 FEWEST_A_SIDE = 30
 MANY_CLUSTERS = 100
+#: Different scores on a side below which a line rests on its shape.
+FEWEST_SCORES = 10
 
 
 def prepared(frame, score, cutoff, outcome, covariates, cluster, received) -> tuple[pd.DataFrame, list[str]]:
@@ -90,22 +92,27 @@ class Side:
             given |= {"cluster": groups, "vce": "cr3" if len(np.unique(groups)) <= MANY_CLUSTERS else "cr1"}
         else:
             given |= {"vce": "hc3"}
-        try:
-            # It prints and warns that scores repeat; the check on mass points says so with the numbers.
-            with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-                warnings.simplefilter("ignore")
-                return rdrobust(
-                    data[outcome].to_numpy(),
-                    data["score"].to_numpy(),
-                    c=self.cutoff if cutoff is None else cutoff,
-                    level=100 * self.conf_level,
-                    **given,
-                )
-        except Exception as error:  # the library raises plain exceptions where too little varies
-            raise FrameError(
-                f"no line can be fitted on both sides of {self.cutoff:g} ({str(error) or type(error).__name__}). Allowed: "
-                "a score with more different values, and an outcome that varies, near the cutoff."
-            ) from error
+        score, place = data["score"].to_numpy(), self.cutoff if cutoff is None else cutoff
+        # Where the bandwidth it chooses holds too few different scores (beside a hole), it is given one with enough.
+        for widened in ({}, {"h": _wide(score, place)}):
+            try:
+                # It prints and warns that scores repeat; the check on mass points says so with the numbers.
+                with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+                    warnings.simplefilter("ignore")
+                    return rdrobust(
+                        data[outcome].to_numpy(),
+                        score,
+                        c=place,
+                        level=100 * self.conf_level,
+                        **given,
+                        **widened,
+                    )
+            except Exception as error:  # the library raises plain exceptions where too little varies
+                reason = error
+        raise FrameError(
+            f"no line can be fitted on both sides of {self.cutoff:g} ({str(reason) or type(reason).__name__}). Allowed: "
+            "a score with more different values, and an outcome that varies, near the cutoff."
+        ) from reason
 
     def row(self, found: Any, line: int) -> dict[str, float]:
         """One of rdrobust's three lines, as with minus without."""
@@ -172,3 +179,9 @@ def lines_of(score: np.ndarray, y: np.ndarray, side: Side, bandwidth: float) -> 
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def _wide(score: np.ndarray, cutoff: float) -> float:
+    """A bandwidth inside which each side has a few different scores."""
+    sides = (np.unique(cutoff - score[score < cutoff]), np.unique(score[score >= cutoff] - cutoff))
+    return float(max(side[min(FEWEST_SCORES, len(side) - 1)] for side in sides)) * 1.001
