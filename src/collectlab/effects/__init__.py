@@ -19,6 +19,7 @@ from collectlab.effects.experiment_compliers import complier_effect
 from collectlab.effects.experiment_times import experiment_curves
 from collectlab.effects.experiment_worth import worth
 from collectlab.effects.league import League, league
+from collectlab.effects.league_cases import league_cases
 from collectlab.effects.plan import ExperimentPlan, read_plan
 from collectlab.effects.plan_status import status
 from collectlab.effects.policy_panel import branch_months, never_drawn, payment_days, series_months
@@ -28,7 +29,13 @@ from collectlab.effects.sequential import ConfidenceSequence, confidence_sequenc
 from collectlab.effects.series import interrupted_series
 from collectlab.effects.settle import settling
 from collectlab.effects.stage_jump import stage_jump
-from collectlab.effects.target_trial import TargetTrial, refuse_later, target_trial
+from collectlab.effects.target_trial import (
+    LaterTreatment,
+    TargetTrial,
+    refuse_later,
+    target_trial,
+    target_trial_rows,
+)
 from collectlab.effects.verdict import Verdict, grade, rule, verdict, verdicts
 
 __all__ = [
@@ -38,6 +45,7 @@ __all__ = [
     "EffectResult",
     "ExperimentPlan",
     "ExperimentResult",
+    "LaterTreatment",
     "League",
     "Segments",
     "TargetTrial",
@@ -64,6 +72,7 @@ __all__ = [
     "grade",
     "interrupted_series",
     "league",
+    "league_cases",
     "load_questions",
     "minimum_detectable_effect",
     "never_drawn",
@@ -78,6 +87,7 @@ __all__ = [
     "stage_jump",
     "status",
     "target_trial",
+    "target_trial_rows",
     "verdict",
     "verdicts",
     "worth",

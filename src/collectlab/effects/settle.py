@@ -75,13 +75,11 @@ def settling(
     if not pace or not math.isfinite(pace) or pace <= 0:
         return text + "."
     weeks = math.ceil(2 * wanted / pace * _WEEKS_A_MONTH + horizon / 7)
-    takes = (
-        f"; at {pace:,.0f} accounts a month that takes {weeks:,} weeks with the {horizon} days of follow-up."
-    )
     if weeks <= PATIENCE:
-        return text + takes
+        return f"{text}; at {pace:,.0f} accounts a month that takes {weeks:,} weeks with the {horizon} days of follow-up."
+    text += f", more than come in two years at {pace:,.0f} a month."
     in_a_year = have + int(pace * max(12 - horizon / 30.44, 1) / 2)
     if in_a_year < 2:
-        return text + takes
+        return text
     shown = minimum_detectable_effect(in_a_year, power=power, **known).table["effect"].iloc[0]
-    return f"{text}{takes} In a year it could show one of {format_value(shown, unit).lstrip('+')}."
+    return f"{text} In a year it could show one of {format_value(shown, unit).lstrip('+')}."

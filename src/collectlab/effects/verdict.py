@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
-from collectlab.core.plots import dots
+from collectlab.core.plots import PALETTE, dots
 from collectlab.core.results import Result
-from collectlab.core.tables import display_table, format_value, to_html, to_markdown
+from collectlab.core.tables import display_table, format_value, humanise, to_html, to_markdown
 from collectlab.effects.effect_result import Check, EffectResult
 from collectlab.effects.experiment_result import label_of
 from collectlab.effects.verdict_rule import CAUSAL, GRADES, NOT_IDENTIFIABLE, RULE, SUGGESTIVE, grade, rule
@@ -117,11 +117,23 @@ class Verdict(Result):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The estimates side by side, the one that answers on top."""
-        labels = [f"{m} ({d})" if m else d for d, m in zip(self.table["design"], self.table["method"])]
+        methods, designs = self.table["method"], self.table["design"]
+        alone = designs.nunique() == 1
+        labels = [
+            humanise(m) if m and alone else f"{humanise(m or d)} ({d})" for m, d in zip(methods, designs)
+        ]
         unit = self.table["unit"].iloc[0]
-        words = "percentage points" if unit == "points" else "difference"
+        words = f"{self.estimand}, percentage points" if unit == "points" else self.estimand
+        colours = [PALETTE[0] if g != "–" else "#888888" for g in self.table["grade"]]
         return dots(
-            [("", self.table)], labels, unit=unit, title=self.question, xlabel=words, zero=True, ax=ax
+            [("", self.table)],
+            labels,
+            unit=unit,
+            title="The same question, answered in several ways",
+            xlabel=words,
+            colours=colours,
+            zero=True,
+            ax=ax,
         )
 
 
@@ -228,6 +240,15 @@ def verdict(
         conf_level=answer.conf_level,
         formats={"n": "count", "grade": "text", "p_value": "hidden"},
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdicts(Result):
+    """Verdicts, a row each. The answer says the estimate in words, so that the figures' own columns are not shown."""
+
+    def display_table(self) -> pd.DataFrame:
+        shown = self.table[["question", "grade", "answer", "what would settle it"]]
+        return shown.rename(columns=humanise)
 
 
 def verdicts(found: Sequence[Verdict], title: str = "What the strategy caused") -> Result:

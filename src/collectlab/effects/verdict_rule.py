@@ -63,8 +63,8 @@ RULE: dict[str, Claim] = {
     "target_trial": Claim(
         best=SUGGESTIVE,
         fatal=("known_at_start",),
-        must=("known_at_start", "positivity", "balance"),
-        should=("weights", "grace", "follow_up"),
+        must=("known_at_start", "positivity", "balance", "weights", "outcome_dates"),
+        should=("grace", "follow_up"),
     ),
     "comparison": Claim(
         best=SUGGESTIVE,

@@ -19,6 +19,7 @@ from collectlab.effects.plan_status import status
 from collectlab.effects.policy_panel import payment_days
 from collectlab.effects.questions import AskedExperiment, Questions, load_questions
 from collectlab.effects.segments import by_segment
+from collectlab.effects.segments_result import ALIKE
 from collectlab.effects.sequential import ConfidenceSequence, confidence_sequence
 from collectlab.effects.settle import settling
 from collectlab.effects.stage_jump import stage_jump
@@ -268,7 +269,9 @@ def by_segments(month: Month) -> Result:
     columns = [c for c in (plans[0].baseline if plans else ()) if c in have]
     if not columns:
         raise NotAvailable("the plan names nothing that was known of an account before the draw (baseline).")
-    return by_segment(rows, columns, control=result.control, outcomes=outcome)
+    found = by_segment(rows, columns, control=result.control, outcomes=outcome)
+    told = found.table["segment_by"].eq("all") | ~found.table["reading"].isin([ALIKE])
+    return dataclasses.replace(found, table=found.table[told])
 
 
 def looks(month: Month) -> Result:

@@ -39,8 +39,8 @@ class PaperTable(Result):
         rows = {self.control: [control_n], **{a: [format_value(sizes[a], "count")] for a in arms}}
         columns = ["Accounts"]
         for outcome, part in table.groupby("outcome", sort=False):
-            columns.append(label_of(str(outcome)).replace(" within ", ", "))
-            unit = part["unit"].iloc[0]
+            columns.append(label_of(str(outcome)).replace(" within ", ", ").replace(" after ", ", "))
+            unit = _short(part.iloc[0])
             rows[self.control].append(
                 format_value(part["control_mean"].iloc[0], "share" if unit == "points" else unit)
             )
@@ -51,8 +51,13 @@ class PaperTable(Result):
         return shown.rename_axis("Arm").reset_index()
 
 
+def _short(row: pd.Series) -> str:
+    """Money without cents, where it is in the hundreds."""
+    return "money" if row["unit"] == "money2" and abs(row["control_mean"]) >= 100 else str(row["unit"])
+
+
 def _cell(row: pd.Series) -> str:
-    unit = str(row["unit"])
+    unit = _short(row)
     value, error = format_value(row["estimate"], unit), format_value(row["std_error"], unit)
     if unit == "points":
         value, error = value.removesuffix(" pp"), error.removesuffix(" pp").lstrip("+")
@@ -66,8 +71,11 @@ def _p(row: pd.Series) -> float:
 
 def paper_table(result: ExperimentResult) -> PaperTable:
     """The test's whole table, as wide as a paper's."""
+    kept = [
+        o for o in result.table["outcome"] if not o.startswith(("cost_", "net_"))
+    ]  # the arm's worth tells them
     return PaperTable(
-        table=result.table,
+        table=result.table[result.table["outcome"].isin(kept)],
         estimand=f"{result.estimand}. First row: {result.control} itself.",
         title=f"Effect of each arm against {result.control}: percentage points or money (standard error)",
         notes=(

@@ -37,9 +37,13 @@ def _strategies(month: Month) -> ExperimentResult:
     control = month.control or None
     if at_assignment(month):
         result = experiment(rows, control=control)
-        told = [*_by_horizon("paid", have), *_by_horizon("paid_in_full", have), *_by_horizon("amount", have)]
-        told = told or _by_horizon("current", have, "after")
-        told += _by_horizon("complaints", have)[-1:]
+        # Whether the debt is gone is told by the snapshots: payments alone do not show interest and fees.
+        told = [
+            *_by_horizon("paid", have),
+            *_by_horizon("current", have, "after"),
+            *_by_horizon("amount", have),
+            *_by_horizon("complaints", have)[-1:],
+        ]
         outcomes = [o for o in told if _varies(rows, o)]
         return experiment(rows, control=control, outcomes=outcomes) if outcomes else result
     result = experiment(rows, control=control, outcomes=[c for c in AFTER_DAY_0 if c in have])
