@@ -244,7 +244,7 @@ def main() -> None:
                 print(f"{name:<{width}}  {len(values):>7,}  {100 * p:>5.1f} ± {error:.1f}")
     print(
         "\nThe seven arms of one replication share a control, so the error of 'each' is somewhat larger than said.\n"
-        "Arms of 80 with such skewed sums are too small for any interval of means; 400 will do.\n"
+        "With arms of 80 and sums so sharply skewed the simultaneous intervals cover about 90–91 %; with 400, 95 %.\n"
         "With 10 % reached the instrument is weak: the interval is then Anderson–Rubin's."
     )
     minutes = (time.perf_counter() - began) / 60

@@ -70,3 +70,56 @@ def test_refused():
         )
     with pytest.raises(FrameError, match="horizon is 500"):
         compare_times(ends(), treatment="called", treated=True, covariates="band", horizon=500)
+
+
+ASKED = {"treatment": "called", "treated": True, "horizon": 25}
+
+
+def test_covariates_that_tell_the_treated_from_the_untreated_are_refused():
+    frame = ends()
+    frame["copy"] = frame["called"].astype(int)
+    frame["said"] = np.where(frame["called"], "yes", "no")
+    frame["above"] = np.arange(len(frame)) + 10_000 * frame["called"]
+    for name in ("copy", "said", "above"):
+        with pytest.raises(FrameError, match=f"perfect separation by {name}"):
+            compare_times(frame, covariates=["band", name], **ASKED)
+    noise = np.random.default_rng(3).normal(size=len(frame))
+    both = frame.assign(one=noise, other=noise + frame["called"])
+    with pytest.raises(FrameError, match="the covariates together"):
+        compare_times(both, covariates=["one", "other"], **ASKED)
+
+
+def test_levels_follow_the_rule_of_compare_and_what_is_pooled_is_said():
+    frame = ends()
+    number = np.arange(len(frame))
+    with pytest.raises(FrameError, match="'many' has 300 different texts"):
+        compare_times(frame.assign(many=[f"k{i % 300}" for i in number]), covariates="many", **ASKED)
+    with pytest.raises(FrameError, match="rare: all levels are rare"):
+        compare_times(frame[:800].assign(rare=[f"k{i % 40}" for i in range(800)]), covariates="rare", **ASKED)
+    some = frame.assign(some=np.where(number < 20, [f"k{i % 2}" for i in number], frame["band"]))
+    notes = compare_times(some, covariates="some", **ASKED).notes
+    assert "some: 2 rare levels (20 episodes) pooled as other." in notes
+
+
+def test_missing_covariates_are_counted():
+    frame = ends()
+    frame["band"] = frame["band"].where(np.arange(len(frame)) % 10 > 0)
+    notes = compare_times(frame, covariates="band", **ASKED).notes
+    assert "300 of 3,000 episodes set aside: band is missing." in notes
+
+
+@pytest.mark.parametrize("name", ["n", "value", "t", "x0", "term"])
+def test_the_treatment_may_have_any_name(name):
+    plain = compare_times(ends(), covariates="band", **ASKED).table
+    named = compare_times(
+        ends().rename(columns={"called": name}), covariates="band", **ASKED | {"treatment": name}
+    ).table
+    pd.testing.assert_frame_equal(named, plain)
+
+
+def test_covariates_that_adjust_for_nothing_are_refused():
+    for covariates, said in (([], "covariates is empty"), ("same", "none of the covariates same differs")):
+        with pytest.raises(FrameError, match=said):
+            compare_times(ends().assign(same=1), covariates=covariates, **ASKED)
+    with pytest.raises(FrameError, match="too few of them"):
+        compare_times(ends(45).assign(x=np.arange(45) % 7), covariates="x", **ASKED)

@@ -521,6 +521,98 @@ def test_a_treatment_of_the_future_is_refused_with_the_nearest_question(treatmen
     assert word in str(caught.value) and "Nearest question: start a" in str(caught.value)
 
 
+def test_one_cluster_in_an_arm_or_on_a_side_is_refused_everywhere():
+    frame = people()
+    frame["branch"] = np.where(frame["treated"] == 1, "only", frame["customer_id"])
+    chosen = {"treatment": "strategy", "treated": "new", "covariates": "x"}
+    for ask in (
+        lambda c: experiment(frame, **ARMS, outcomes="paid", cluster=c),
+        lambda c: complier_effect(frame, **ARMS, received="reached", outcome="paid", cluster=c),
+        lambda c: worth(frame, **ARMS, amount="amount", cost="cost", cluster=c),
+        lambda c: experiment_curves(frame, **ARMS, horizons=60, cluster=c),
+        lambda c: compare(frame, **chosen, outcome="paid", cluster=c),
+        lambda c: compare_times(frame, **chosen, horizon=60, duration="exit_day", cluster=c),
+    ):
+        with pytest.raises(FrameError, match=r"branch has only one cluster.* (arm new|the treated), so no"):
+            ask("branch")
+        with pytest.raises(
+            FrameError, match=r"one cluster.*(arm new, old|the treated and among the untreated)"
+        ):
+            ask("strategy")
+
+
+def test_one_column_in_two_roles_is_refused_everywhere():
+    frame = people()
+    chosen = {"treatment": "treated", "outcome": "paid", "covariates": "x"}
+    hazards = {"treatment": "treated", "treated": 1, "horizon": 60, "duration": "exit_day"}
+    drawn = {**ARMS, "outcomes": "paid"}
+    for ask, said in (
+        (
+            lambda: experiment(frame, **drawn, covariates=["x", "paid"]),
+            "covariates: paid, which is the arm or",
+        ),
+        (lambda: experiment(frame, **drawn, baseline="paid"), "baseline: paid"),
+        (lambda: experiment(frame, **drawn, block="paid"), "block: paid"),
+        (lambda: experiment(frame, arm="treated", outcomes="treated"), "'treated' is the arm and an outcome"),
+        (
+            lambda: complier_effect(frame, **ARMS, received="reached", outcome="paid", covariates="reached"),
+            "covariates: reached",
+        ),
+        (lambda: worth(frame, **ARMS, amount="amount", cost="cost", covariates="cost"), "covariates: cost"),
+        (lambda: compare(frame, **chosen | {"outcome": "treated"}), "the treatment and the outcome"),
+        (lambda: compare(frame, **chosen | {"covariates": ["x", "paid"]}), "covariates holds paid"),
+        (lambda: compare(frame, **chosen, placebo="paid"), "paid is the treatment or the outcome"),
+        (lambda: compare(frame, **chosen, negative_controls="treated"), "treated is the treatment or"),
+        (lambda: compare_times(frame, **hazards, covariates="treated"), "covariates holds treated"),
+        (
+            lambda: compare_times(frame, **hazards | {"treatment": "outcome"}, covariates="x"),
+            "how an account",
+        ),
+    ):
+        with pytest.raises(FrameError, match=said):
+            ask()
+
+
+def test_covariates_that_are_known_only_later_are_refused_everywhere():
+    frame = people().assign(paid_within_30=people()["x"])
+    chosen = {"treatment": "treated", "outcome": "paid"}
+    late = ["x", "exit_day", "paid_within_30"]
+    for ask in (
+        lambda: experiment(frame, **ARMS, outcomes="paid", covariates=late),
+        lambda: experiment(frame, **ARMS, outcomes="paid", baseline=late),
+        lambda: complier_effect(frame, **ARMS, received="reached", outcome="paid", covariates=late),
+        lambda: compare(frame, **chosen, covariates=late),
+        lambda: compare(frame, **chosen, covariates="x", placebo=late),
+        lambda: compare_times(
+            frame.assign(day=frame["exit_day"]),
+            **{"treatment": "treated", "treated": 1, "horizon": 60, "duration": "day", "covariates": late},
+        ),
+    ):
+        with pytest.raises(FrameError, match="exit_day, paid_within_30 known only after time zero"):
+            ask()
+
+
+@pytest.mark.parametrize("column", [None, 3, ["strategy"]])
+def test_a_column_that_is_no_text_is_refused(column):
+    with pytest.raises(FrameError, match="is no column name"):
+        experiment(people(), arm=column, outcomes="paid")
+
+
+def test_a_frame_without_columns_is_refused():
+    import polars as pl
+    import pyarrow as pa
+
+    for frame in (pd.DataFrame(), pd.DataFrame(index=range(3)), pl.DataFrame(), pa.table({})):
+        with pytest.raises(FrameError, match="the frame has no columns"):
+            experiment(frame, outcomes="paid")
+
+
+@pytest.mark.parametrize("treated", ["new", [1]])
+def test_a_treated_value_that_is_no_number_is_refused_on_numbers(treated):
+    with pytest.raises(FrameError, match="but treated holds numbers: 0, 1"):
+        compare(people(), treatment="treated", treated=treated, outcome="paid", covariates="x")
+
+
 # Against formulas written down a second time -----------------------------------------------------------
 
 

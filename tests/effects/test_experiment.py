@@ -143,8 +143,8 @@ def test_a_covariate_with_gaps_keeps_every_row():
         ({"outcomes": "late"}, "no accounts in arm firm"),
         ({"outcomes": "endless"}, "1 infinite values"),
         ({"block": "arm"}, "no block holds both"),
-        ({"cluster": "same"}, "one value only"),
-        ({"covariates": "arm"}, "cannot be told"),
+        ({"cluster": "same"}, "only one cluster in arm"),
+        ({"covariates": "arm"}, "which is the arm"),
         ({"conf_level": 95}, "between 0 and 1"),
     ],
 )
@@ -444,3 +444,18 @@ def test_what_a_letter_is_worth(owners, letters):
     booked = worth(frame, amount="amount_within_90", control="Holdout", cost="cost_within_90").table
     assert booked["cost_effect"].tolist() == pytest.approx([1.0] * 7)
     assert booked["estimate"].tolist() == pytest.approx(raw["estimate"].tolist(), abs=0.01)
+
+
+def test_a_unit_with_several_rows_in_one_arm_is_refused_unless_clusters_allow_for_it():
+    frame = people().assign(id=range(8))
+    twice = pd.concat([frame, frame.head(2)])
+    options = {"arm": "arm", "control": "none", "outcomes": "paid", "unit": "id"}
+    with pytest.raises(FrameError, match=r"2 of id have several rows \(0, 1\).* or cluster='id'"):
+        experiment(twice, **options)
+    assert experiment(frame, **options).check("one_arm").passed
+    every = pd.concat([frame, frame])
+    row = experiment(every, **options, cluster="id").table.iloc[0]
+    once = experiment(frame, **options, cluster="id").table.iloc[0]
+    assert row["estimate"] == once["estimate"]
+    # Twice the rows are no more evidence: only the factor (N − 1) / (N − K) for small numbers changes.
+    assert row["std_error"] == pytest.approx(once["std_error"] * np.sqrt((15 / 14) / (7 / 6)))

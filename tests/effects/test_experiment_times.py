@@ -159,3 +159,17 @@ def test_the_intervals_cover_the_planted_difference():
         for row in table.itertuples():
             inside[row.outcome] += row.conf_low <= truth[row.outcome] <= row.conf_high
     assert all(count / 60 >= 0.86 for count in inside.values())  # 95 %, with a Monte-Carlo error of 3 points
+
+
+def test_days_by_which_nobody_has_the_cause_are_left_out_or_refused():
+    frame = episodes()
+    frame["exit_day"] += 20
+    late = experiment_curves(frame, horizons=(5, 10, 60), **OPTIONS)
+    assert set(late.table["horizon"]) == {60}
+    assert "Left out: day 5, 10; nobody is cured by then." in late.notes
+    with pytest.raises(
+        FrameError, match=r"nobody is cured by day 10: nothing to compare\. The first is on day 2"
+    ):
+        experiment_curves(frame, horizons=(5, 10), **OPTIONS)
+    with pytest.raises(FrameError, match=r"nobody is cured by day 60: nothing to compare\.$"):
+        experiment_curves(frame.assign(outcome="charged_off"), horizons=60, **OPTIONS)

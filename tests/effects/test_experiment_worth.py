@@ -80,3 +80,14 @@ def test_the_frames_own_columns_stay_out_of_the_way():
 def test_a_cost_that_is_none_is_refused(cost):
     with pytest.raises(FrameError):
         worth(people(spent=1.0), arm="arm", control="none", amount="paid", cost=cost)
+
+
+def test_an_arm_without_an_amount_and_a_cost_is_refused_with_what_is_missing():
+    options = {"arm": "arm", "control": "none", "amount": "paid", "cost": "spent"}
+    with pytest.raises(
+        FrameError, match="none of the 8 accounts in arm firm, none has both: paid is missing for 8"
+    ):
+        worth(people(paid=np.nan, spent=1.0), **options)
+    some = people(spent=[1, 1, 1, 1, None, None, None, None], paid=[0, 20, 0, 40, 30, None, 50, 60.0])
+    with pytest.raises(FrameError, match=r"4 accounts in arm firm has .* missing for 1, the cost for 4"):
+        worth(some, **options)

@@ -72,6 +72,8 @@ def scan(frame: Any, columns: Collection[str] | None = None) -> nw.LazyFrame:
             f"a {type(frame).__name__} is no frame. Allowed: pandas, Polars, PyArrow, PySpark, a DuckDB "
             "relation, or the path of a Parquet or CSV file."
         ) from error
+    if not isinstance(wrapped, nw.LazyFrame) and not wrapped.columns:
+        raise FrameError("the frame has no columns. Allowed: a frame with at least one.")
     if isinstance(wrapped, nw.LazyFrame):
         if not isinstance(frame, nw.LazyFrame):
             with reading(wrapped):
@@ -275,7 +277,11 @@ def require(frame: nw.LazyFrame, *columns: str) -> None:
     have = frame.collect_schema().names()
     faults = []
     for column in columns:
-        if column not in have:
+        if not isinstance(column, str):
+            faults.append(
+                f"{column!r} is no column name. Allowed: text. Columns here: {first_few(have, 20)}."
+            )
+        elif column not in have:
             near = nearest(column, have)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             faults.append(f"no column {column!r}.{hint} Columns here: {first_few(have, 20)}.")

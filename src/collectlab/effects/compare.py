@@ -16,10 +16,18 @@ from collectlab.core.tables import format_value
 from collectlab.effects import compare_checks as checks
 from collectlab.effects.compare_design import design
 from collectlab.effects.compare_estimates import Estimated, estimates, joint_covariance, naive, propensity
-from collectlab.effects.compare_frame import Sample, names_of, read_sample, unit_of
+from collectlab.effects.compare_frame import (
+    Sample,
+    lone_clusters,
+    names_of,
+    read_sample,
+    refuse_lone_clusters,
+    unit_of,
+)
 from collectlab.effects.compare_result import Comparison
 from collectlab.effects.compare_times import compare_times
 from collectlab.effects.effect_result import Check
+from collectlab.effects.target_trial_later import later_faults
 
 __all__ = ["Comparison", "compare", "compare_times"]
 
@@ -79,7 +87,8 @@ def compare(
         Columns with the dates of the decision and of the start of the outcome's clock. A decision after time zero is
         refused. Without them the check ``known_at_start`` cannot be made.
     cluster : str, optional
-        Column with what repeats (the customer): errors are robust to dependence within it.
+        Column with what repeats (the customer): errors are robust to dependence within it. At least two on each
+        side.
     effect : {"all", "treated"}
         Whose effect.
     placebo : str or list of str
@@ -113,7 +122,8 @@ def compare(
     ------
     FrameError
         Missing columns; a treatment that everybody or nobody has, with more than two values, or decided after time
-        zero; a constant outcome; covariates that tell treated from untreated perfectly; nobody left to compare.
+        zero; a constant outcome; covariates that tell treated from untreated perfectly; nobody left to compare; one
+        column in two roles; covariates and placebos known only after time zero; one cluster only on a side.
 
     References
     ----------
@@ -143,6 +153,8 @@ def compare(
         raise FrameError(f"effect is {effect!r}. Allowed: 'all', 'treated'.")
     if not (trim is None or (isinstance(trim, (int, float)) and 0 <= trim < 0.5)):
         raise FrameError(f"trim is {trim!r}. Allowed: None, or from 0 to less than 0.5, such as 0.05.")
+    if late := later_faults("placebo", placebo):
+        raise FrameError(late)
     others = [*placebo, *negative, *([placebo_date] if placebo_date else [])]
     sample = read_sample(
         frame,
@@ -159,6 +171,7 @@ def compare(
         raise FrameError(f"none of the covariates {first_few(covariates)} differs between accounts.")
     chance, kept, overlap = _common(sample, trim or 0.0, effect)
     used = sample.take(kept)
+    refuse_lone_clusters(used.treated, used.cluster, cluster)
     notes = list(sample.notes)
     x = design(used.covariates, used.treated, notes)
     selected = propensity(x, used.treated)
@@ -288,7 +301,12 @@ def _without_effect(
         part = used.take(here)
         others = [c for c in part.covariates if c.name != column]
         sizes = part.treated.sum(), (~part.treated).sum()
-        if min(sizes) <= 1 + len(others) or np.ptp(y[here]) == 0 or not others:
+        if (
+            min(sizes) <= 1 + len(others)
+            or np.ptp(y[here]) == 0
+            or not others
+            or (lone_clusters(part.treated, part.cluster))
+        ):
             silent.append(f"{column} is known and varies for too few accounts ({len(part.y):,})")
             continue
         x = design(others, part.treated, [])

@@ -16,6 +16,7 @@ from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, first_few
 from collectlab.effects.compare_design import Covariate, read_covariate
 from collectlab.effects.effect_result import Check
+from collectlab.effects.target_trial_later import later_faults
 
 _MONEY_WORDS = {"amount", "paid", "recovered", "cost", "balance", "owed", "net", "money"}
 
@@ -76,7 +77,7 @@ def read_sample(
     wanted = [
         nw.col(treatment).cast(nw.Float64 if coded else nw.String).alias("t"),
         *(nw.col(o).cast(nw.Float64).alias(f"y{i}") for i, o in enumerate((outcome, *others))),
-        *(_typed(c, schema[c]).alias(f"x{i}") for i, c in enumerate(covariates)),
+        *(typed(c, schema[c]).alias(f"x{i}") for i, c in enumerate(covariates)),
         *([day_number(decided_on).alias("decided")] if decided_on else []),
         *([day_number(time_zero).alias("zero")] if time_zero else []),
         *([nw.col(cluster).cast(nw.String).alias("cluster")] if cluster else []),
@@ -111,18 +112,20 @@ def read_sample(
     same = [c.name for c in read if len(set(c.levels if c.values is None else c.values)) == 1]
     if same:
         notes.append(f"{first_few(same)}: the same for all accounts; nothing to adjust for.")
-    _refuse_separation(read, is_treated, words)
+    refuse_separation(read, is_treated, words)
     if min(is_treated.sum(), (~is_treated).sum()) < 2:
         raise FrameError(
             f"{int(is_treated.sum()):,} treated and {int((~is_treated).sum()):,} untreated accounts. "
             "Allowed: at least two of each."
         )
+    codes = pd.factorize(rows["cluster"], sort=True)[0] if cluster else None
+    refuse_lone_clusters(is_treated, codes, cluster)
     return Sample(
         y=y,
         treated=is_treated,
         covariates=[c for c in read if c.name not in same],
         others={o: rows[f"y{i + 1}"].to_numpy(float) for i, o in enumerate(others)},
-        cluster=pd.factorize(rows["cluster"], sort=True)[0] if cluster else None,
+        cluster=codes,
         ids=rows["id"].to_numpy() if key else np.arange(len(rows)),
         words=words,
         start=start,
@@ -137,7 +140,25 @@ def unit_of(values: np.ndarray, name: str) -> str:
     return "money2" if _MONEY_WORDS & set(re.split(r"[^a-z]+", name.lower())) else "number"
 
 
-def _typed(name: str, kind: Any) -> nw.Expr:
+def lone_clusters(treated: np.ndarray, cluster: np.ndarray | None) -> list[str]:
+    """The sides that lie in one cluster only."""
+    if cluster is None:
+        return []
+    sides = (("treated", treated), ("untreated", ~treated))
+    return [name for name, side in sides if len(np.unique(cluster[side])) < 2]
+
+
+def refuse_lone_clusters(treated: np.ndarray, cluster: np.ndarray | None, name: str | None) -> None:
+    """Both sides need two clusters: from one, nobody can see how clusters differ."""
+    if lone := lone_clusters(treated, cluster):
+        raise FrameError(
+            f"{name} has only one cluster among the {' and among the '.join(lone)}, so no standard error can be had. "
+            "Allowed: at least two clusters on each side."
+        )
+
+
+def typed(name: str, kind: Any) -> nw.Expr:
+    """A covariate as it is read: numbers as they are, anything else as text."""
     if kind == nw.Boolean:
         return nw.when(nw.col(name)).then(nw.lit("yes")).when(~nw.col(name)).then(nw.lit("no"))
     return nw.col(name).cast(nw.Float64 if kind.is_numeric() else nw.String)
@@ -163,6 +184,13 @@ def _refuse(schema, treatment, outcome, covariates, others, decided_on, time_zer
         )
     if both := [c for c in covariates if c in (treatment, outcome, decided_on, time_zero)]:
         faults.append(f"covariates holds {first_few(both)}, which is the treatment, the outcome or a date.")
+    faults += later_faults("covariates", [c for c in covariates if c not in both])
+    if treatment == outcome:
+        faults.append(f"{treatment!r} is the treatment and the outcome. Allowed: one of the two.")
+    if both := [c for c in others if c in (treatment, outcome)]:
+        faults.append(
+            f"{first_few(both)} is the treatment or the outcome, and no placebo or negative control."
+        )
     if (decided_on is None) != (time_zero is None):
         faults.append("decided_on and time_zero belong together. Allowed: both, or neither.")
     if faults:
@@ -185,7 +213,12 @@ def _sides(
                 f"{treatment} holds {first_few(spoken)}, and treated says not which of them is the treatment."
             )
         treated = 1.0
-    wanted = float(treated) if coded else str(treated)
+    try:
+        wanted = float(treated) if coded else str(treated)
+    except (TypeError, ValueError) as error:
+        raise FrameError(
+            f"treated is {treated!r}, but {treatment} holds numbers: {first_few(spoken)}. Allowed: one of them."
+        ) from error
     if wanted not in found:
         raise FrameError(
             f"nobody is treated: no account has {treatment} = {treated}. Values there: {first_few(spoken)}."
@@ -197,7 +230,7 @@ def _sides(
             "drawn by lot, could tell."
         )
     other = next(s for v, s in zip(found, spoken) if v != wanted)
-    both = (f"{treatment} = {treated:g}", f"{treatment} = {other}") if coded else (str(treated), other)
+    both = (f"{treatment} = {wanted:g}", f"{treatment} = {other}") if coded else (str(treated), other)
     return (values == wanted).to_numpy(), both
 
 
@@ -241,7 +274,8 @@ def _known_at_start(
     )
 
 
-def _refuse_separation(covariates: list[Covariate], treated: np.ndarray, words: tuple[str, str]) -> None:
+def refuse_separation(covariates: list[Covariate], treated: np.ndarray, words: tuple[str, str]) -> None:
+    """Raise for each covariate that alone tells the treated from the untreated."""
     faults = []
     for c in covariates:
         if c.levels is not None:

@@ -13,8 +13,12 @@ from collectlab.core.columns import row_count
 from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.jackknife import check_level
-from collectlab.effects.compare_frame import names_of
+from collectlab.effects.compare_checks import one_sided
+from collectlab.effects.compare_design import design, read_covariate
+from collectlab.effects.compare_estimates import propensity
+from collectlab.effects.compare_frame import names_of, refuse_lone_clusters, refuse_separation, typed
 from collectlab.effects.effect_result import Check, EffectResult
+from collectlab.effects.target_trial_later import later_faults
 from collectlab.measures.drivers_hazards import proportional_hazards
 
 
@@ -49,6 +53,8 @@ def compare_times(
     treated : optional
         The value that means treated.
     covariates : str or list of str
+        As known at time zero. Texts of up to 50 levels; rare ones are pooled, and accounts without a value set aside,
+        as the notes say.
     horizon : int
         Whole days since time zero, within the follow-up.
     event : outcome or sequence of outcomes
@@ -57,7 +63,7 @@ def compare_times(
     steps : mapping, optional
         As in ``proportional_hazards``: ``{"monthly_income": "double"}`` takes logs.
     cluster : str, optional
-        What repeats (the customer).
+        What repeats (the customer); at least two on each side.
     conf_level : float
 
     Returns
@@ -68,7 +74,9 @@ def compare_times(
     Raises
     ------
     FrameError
-        As ``proportional_hazards``; a treatment without two values.
+        As ``proportional_hazards``; a treatment without two values; as in
+        :func:`~collectlab.effects.compare.compare`, covariates that tell treated from untreated perfectly, that are
+        known only after time zero or have too many texts.
 
     Examples
     --------
@@ -87,15 +95,22 @@ def compare_times(
     data = scan(frame)
     used = [treatment, duration, outcome, *names, *([cluster] if cluster else [])]
     require(data, *used)
+    _refuse_roles(data.collect_schema(), treatment, duration, outcome, names)
     counted = collect(
-        data.filter(~nw.col(treatment).is_null()).group_by(treatment).agg(n=row_count())
-    ).sort_values(treatment, ignore_index=True)
-    values = list(counted[treatment])
+        data.select(value=nw.col(treatment))
+        .filter(~nw.col("value").is_null())
+        .group_by("value")
+        .agg(n=row_count())
+    ).sort_values("value", ignore_index=True)
+    values = list(counted["value"])
     if len(values) != 2 or treated not in values:
         raise FrameError(
             f"{treatment} holds {first_few(values) or 'nothing'}; treated is {treated!r}. Allowed: two values, one of "
             "them the treated."
         )
+    known = data.filter(~nw.col(treatment).is_null())
+    words = (f"{treatment} = {treated}", f"{treatment} = {next(v for v in values if v != treated)}")
+    _refuse_separated(known, nw.col(treatment) == nw.lit(treated), names, cluster, words)
     # What comes after the horizon has no say in it: one ratio of hazards need hold up to there only.
     data = data.with_columns(
         nw.when(nw.col(duration) > horizon)
@@ -125,13 +140,28 @@ def compare_times(
         cluster=cluster,
         conf_level=conf_level,
     )
+    n = dict(zip((v == treated for v in values), counted["n"]))
+    pooled = [
+        c.name
+        for c in ratios.model.patterns.covariates
+        if c.labels is not None and c.raw and len(c.labels) == 1 < len(c.raw[0])
+    ]
+    if lost := [c for c in pooled if c != treatment]:
+        raise FrameError(
+            f"{first_few(lost)}: all levels are rare, and pooled there is nothing to adjust for. Allowed: fewer and "
+            "larger levels."
+        )
     points = ratios.in_points(horizon=horizon)
+    if treatment not in set(points.table["term"]):
+        raise FrameError(
+            f"{n[True]:,} treated and {n[False]:,} untreated accounts, and too few of them with all covariates for a "
+            "regression of hazards. Allowed: more accounts, or fewer covariates."
+        )
     row = points.table[points.table["term"] == treatment].iloc[0]
     up = row["level"] == "treated"
     sign = 1 if up else -1
     ends = sorted(sign * float(row[c]) for c in ("conf_low", "conf_high"))
     hazard = ratios.table[ratios.table["term"] == treatment].iloc[0]
-    n = dict(zip((v == treated for v in values), counted["n"]))
     table = pd.DataFrame(
         [
             {
@@ -156,6 +186,7 @@ def compare_times(
         title=f"{ratios.event} by day {horizon}: {treatment}",
         notes=(
             *ratios.notes[:1],
+            *ratios.model.patterns.notes,
             *ratios.model.notes,
             "One ratio of hazards on all days up to the horizon is assumed.",
         ),
@@ -170,3 +201,43 @@ def compare_times(
             ),
         ),
     )
+
+
+def _refuse_roles(
+    schema: nw.Schema, treatment: str, duration: str, outcome: str, covariates: Sequence[str]
+) -> None:
+    dated = [c for c in covariates if schema[c] in (nw.Date, nw.Datetime)]
+    faults = [f"covariate {c!r} is a date. Allowed: numbers or texts (say, days before)." for c in dated]
+    if not covariates:
+        faults.append("covariates is empty. Allowed: at least one column known at time zero.")
+    if treatment in (duration, outcome):
+        faults.append(f"{treatment!r} is the treatment and says when or how an account ended.")
+    if both := [c for c in covariates if c in (treatment, duration, outcome)]:
+        faults.append(
+            f"covariates holds {first_few(both)}, which is the treatment or says when or how it ended."
+        )
+    faults += later_faults("covariates", [c for c in covariates if c not in both])
+    if faults:
+        raise FrameError(faults)
+
+
+def _refuse_separated(
+    data: nw.LazyFrame, treated: nw.Expr, names: Sequence[str], cluster: str | None, words: tuple[str, str]
+) -> None:
+    """Raise where the covariates, alone or together, tell the treated from the untreated, as ``compare`` does."""
+    schema = data.collect_schema()
+    wanted = [typed(c, schema[c]).alias(f"x{i}") for i, c in enumerate(names)]
+    wanted += [nw.col(cluster).cast(nw.String).alias("cluster")] if cluster else []
+    rows = collect(data.select(treated.alias("t"), *wanted))
+    rows = rows.sort_values(list(rows), ignore_index=True, kind="stable")
+    t = rows["t"].to_numpy(bool)
+    if cluster:
+        refuse_lone_clusters(t, pd.factorize(rows["cluster"])[0], cluster)
+    read = [read_covariate(c, rows[f"x{i}"], []) for i, c in enumerate(names)]
+    if all(len(set(c.levels if c.values is None else c.values)) == 1 for c in read):
+        raise FrameError(f"none of the covariates {first_few(names)} differs between accounts.")
+    refuse_separation(read, t, words)
+    named, alone = one_sided(read, t)
+    if min(t[~alone].sum(), (~t[~alone]).sum()) < 2:
+        raise FrameError(f"no overlap: nobody is left to compare. No overlap at: {first_few(named, 6)}.")
+    propensity(design([c.take(~alone) for c in read], t[~alone], []), t[~alone])

@@ -25,6 +25,9 @@ from collectlab.effects.experiment_cells import (
     design,
     names_of,
     refuse_kinds,
+    refuse_lone_clusters,
+    refuse_repeats,
+    refuse_roles,
     unit_of,
     usable,
 )
@@ -81,11 +84,13 @@ def experiment(
     block : str, optional
         Column with the block of the randomisation; comparisons are then made within blocks.
     cluster : str, optional
-        Column with the unit that was randomised where it has several rows (say, the customer).
+        Column with the unit that was randomised where it has several rows (say, the customer); at least two
+        in each arm.
     conf_level : float
         Level of the intervals, strictly between 0 and 1.
     unit : str, optional
-        Column that names what was drawn (say, the account). Units under two arms are left out and counted.
+        Column that names what was drawn (say, the account). Units under two arms are left out and counted; a
+        unit with several rows in one arm is refused, unless ``cluster`` allows for it.
     shares : mapping of str to float, optional
         How the arms should have been shared out, such as ``{"firm": 1, "none": 2}``: every arm and its part.
         None: a column ``propensity`` where the frame has one.
@@ -108,7 +113,8 @@ def experiment(
     ------
     FrameError
         No such column or control; an arm without accounts; an outcome that is constant or no number;
-        blocks within which an arm cannot be compared with the control.
+        blocks within which an arm cannot be compared with the control; one cluster only in an arm; a unit with
+        several rows; a covariate, baseline or block that is the arm, an outcome or known only later.
 
     References
     ----------
@@ -132,8 +138,12 @@ def experiment(
     given = [c for c in (block, cluster, unit) if c is not None]
     require(data, arm, *asked, *covariates, *names_of(baseline), *given)
     refuse_kinds(data, asked)
+    blocks = [c for c in (block,) if c not in (None, arm)]
+    refuse_roles(arm, asked, covariates=covariates, baseline=names_of(baseline), block=blocks)
     whole = data
     data, doubled = apart(data, arm, unit) if unit else (data, [])
+    if unit and not cluster:
+        refuse_repeats(data, arm, unit)
     arms, notes = arms_of(data, arm)
     control, chosen_note = control_of(control, arms, arm)
     notes += chosen_note
@@ -226,6 +236,7 @@ def _effects(
         raise FrameError(
             f"{outcome} is {cells['y'].iloc[0]:g} for all {int(sizes.sum()):,} accounts: nothing to compare."
         )
+    refuse_lone_clusters(cells, cluster)
     others = [a for a in arms if a != control]
     treated = np.stack([(cells["arm"] == a).to_numpy(float) for a in others], axis=1)
     count = cells["count"].to_numpy(float)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from collectlab.core.engine import collect
 from collectlab.core.errors import FrameError, first_few, nearest
+from collectlab.effects.target_trial_later import later_faults
 
 #: Arms that are the control when nobody names one, best first; else the largest arm.
 USUAL_CONTROLS = ("Holdout", "holdout", "control", "champion")
@@ -61,6 +62,21 @@ def refuse_kinds(data: nw.LazyFrame, columns: Sequence[str], what: str = "outcom
     odd = [c for c in columns if not (schema[c].is_numeric() or schema[c] == nw.Boolean)]
     if odd:
         raise FrameError([f"{what} {c!r} is {schema[c]}. Allowed: numbers or true/false." for c in odd])
+
+
+def refuse_roles(arm: str, outcomes: Sequence[str], **early: Sequence[str]) -> None:
+    """What must be known before the draw is neither the arm, nor an outcome, nor known only later."""
+    faults = [f"{arm!r} is the arm and an outcome. Allowed: one of the two."] if arm in outcomes else []
+    for role, columns in early.items():
+        both = [c for c in columns if c in (arm, *outcomes)]
+        if both:
+            faults.append(
+                f"{role}: {first_few(both)}, which is the arm or an outcome. Allowed: columns known before the "
+                "assignment."
+            )
+        faults += later_faults(role, [c for c in columns if c not in both])
+    if faults:
+        raise FrameError(faults)
 
 
 def count_cells(
@@ -123,6 +139,18 @@ def codes_of(cells: pd.DataFrame, cluster: str | None) -> tuple[np.ndarray, np.n
     return codes.get("block", np.zeros(len(cells), dtype=int)), codes.get("cluster")
 
 
+def refuse_lone_clusters(cells: pd.DataFrame, cluster: str | None) -> None:
+    """Every arm needs two clusters: from one, nobody can see how clusters differ."""
+    if not cluster:
+        return
+    held = cells.groupby("arm")["cluster"].nunique()
+    if lone := [str(a) for a in held.index[held < 2]]:
+        raise FrameError(
+            f"{cluster} has only one cluster in arm {first_few(lone)}, so no standard error can be had. Allowed: at "
+            "least two clusters in each arm."
+        )
+
+
 def design(
     cells: pd.DataFrame, covariates: Sequence[str], count: np.ndarray
 ) -> tuple[np.ndarray, list[tuple[str, str]]]:
@@ -179,3 +207,15 @@ def apart(data: nw.LazyFrame, arm: str, unit: str) -> tuple[nw.LazyFrame, list[s
         return data, []
     rest = data.join(spans.select(unit), on=unit, how="anti")
     return rest, sorted(ids.astype(str))
+
+
+def refuse_repeats(data: nw.LazyFrame, arm: str, unit: str) -> None:
+    """A unit that has several rows would count as several."""
+    named = data.filter(~nw.col(arm).is_null() & ~nw.col(unit).is_null())
+    counted = named.select(unit=nw.col(unit).cast(nw.String)).group_by("unit").agg(rows=nw.len())
+    ids = sorted(collect(counted.filter(nw.col("rows") > 1))["unit"].astype(str))
+    if ids:
+        raise FrameError(
+            f"{len(ids):,} of {unit} have several rows ({first_few(ids)}), which are not independent. Allowed: one row "
+            f"for each, or cluster={unit!r}."
+        )

@@ -23,6 +23,8 @@ from collectlab.effects.experiment_cells import (
     design,
     names_of,
     refuse_kinds,
+    refuse_lone_clusters,
+    refuse_roles,
     unit_of,
     usable,
 )
@@ -84,7 +86,8 @@ def complier_effect(
     ------
     FrameError
         No such column or control; a constant outcome; ``received`` that is the same for all accounts; an arm
-        without accounts.
+        without accounts, or with one cluster only; a covariate that is the arm, the outcome, ``received`` or known
+        only later.
 
     References
     ----------
@@ -111,6 +114,8 @@ def complier_effect(
     require(data, arm, received, outcome, *covariates, *given)
     refuse_kinds(data, [outcome])
     refuse_kinds(data, [received], "received")
+    blocks = [c for c in (block,) if c not in (None, arm)]
+    refuse_roles(arm, [outcome, received], covariates=covariates, block=blocks)
     arms, notes = arms_of(data, arm)
     control, chosen = control_of(control, arms, arm)
     cells = count_cells(data, arm, {"y": nw.col(outcome), "d": nw.col(received)}, covariates, block, cluster)
@@ -124,6 +129,7 @@ def complier_effect(
                 f"{name} is {cells[column].iloc[0]:g} for all {int(cells['count'].sum()):,} accounts: "
                 "nothing to compare."
             )
+    refuse_lone_clusters(cells, cluster)
     rows = [
         _row(
             cells[cells["arm"].isin([a, control])].reset_index(drop=True),

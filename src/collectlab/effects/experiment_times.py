@@ -9,12 +9,12 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from collectlab.core.engine import require, scan
+from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.jackknife import check_level, t_quantile
 from collectlab.effects._least_squares import equal_means
 from collectlab.effects.effect_result import Check
-from collectlab.effects.experiment_cells import arms_of, control_of
+from collectlab.effects.experiment_cells import arms_of, control_of, refuse_lone_clusters
 from collectlab.effects.experiment_checks import ATTRITION_LIMIT
 from collectlab.effects.experiment_result import ALL_ARMS, ExperimentResult
 from collectlab.effects.experiment_simultaneous import simultaneous
@@ -66,9 +66,10 @@ def experiment_curves(
     cause : outcome or sequence of outcomes
         What the curves are of.
     horizons : int or sequence of int
-        Whole days ≥ 1, within the follow-up of every arm.
+        Whole days ≥ 1, within the follow-up of every arm. Those by which nobody has the cause are left out and
+        named in the notes.
     cluster : str, optional
-        Column with the customer, where one has several episodes.
+        Column with the customer, where one has several episodes; at least two in each arm.
     conf_level : float
         Level of the intervals.
     checks : sequence of Check
@@ -85,7 +86,8 @@ def experiment_curves(
     Raises
     ------
     FrameError
-        No such column, control or cause; fewer than two arms; horizons beyond the follow-up.
+        No such column, control or cause; fewer than two arms; horizons beyond the follow-up; nobody
+        with the cause by the longest of them; one cluster only in an arm.
 
     References
     ----------
@@ -113,6 +115,9 @@ def experiment_curves(
     arms, notes = arms_of(data, arm)
     control, chosen = control_of(control, arms, arm)
     kept = data.filter(~nw.col(arm).is_null()).with_columns(nw.col(arm).cast(nw.String))
+    if cluster:
+        held = kept.select(nw.col(arm).alias("arm"), cluster=nw.col(cluster).cast(nw.String))
+        refuse_lone_clusters(collect(held.group_by("arm", "cluster").agg(rows=nw.len())), cluster)
     cells = count_for(kept, duration, outcome, entry, [arm], None, cluster is None, cluster)
     event = resolve_events(cells, cause, outcome)
     others = tuple((o,) for o in cells.outcomes[:-1] if o not in event)
@@ -120,6 +125,13 @@ def experiment_curves(
     labels = [cells.label(g) for g in range(len(cells.groups))]
     tracks = cells.tracks()
     _within_follow_up(labels, tracks, days)
+    first = min((int(t.days[t.exits[0] > 0][0]) for t in tracks if t.exits[0].any()), default=None)
+    if first is None or first > days[-1]:
+        when = f" The first is on day {first:,}." if first is not None else ""
+        raise FrameError(f"nobody is {spoken(event)} by day {days[-1]:,}: nothing to compare.{when}")
+    if early := [int(day) for day in days if day < first]:
+        notes.append(f"Left out: day {first_few(early)}; nobody is {spoken(event)} by then.")
+        days = days[days >= first]
     estimate, covariance, freedom = _estimates(cells, days, cluster)
     name = "_".join(str(e) for e in event)
     base = labels.index(control)

@@ -10,11 +10,11 @@ import narwhals as nw
 import numpy as np
 
 from collectlab.core.columns import free_name
-from collectlab.core.engine import require, scan
+from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.tables import format_value
 from collectlab.effects.experiment import experiment
-from collectlab.effects.experiment_cells import arms_of, control_of
+from collectlab.effects.experiment_cells import arms_of, control_of, names_of, refuse_roles
 from collectlab.effects.experiment_compliers import fieller
 from collectlab.effects.experiment_result import ExperimentResult
 
@@ -60,7 +60,8 @@ def worth(
     Raises
     ------
     FrameError
-        As :func:`~collectlab.effects.experiment.experiment`; an arm without a cost.
+        As :func:`~collectlab.effects.experiment.experiment`; an arm without a cost, or in which nobody's
+        amount and cost are both known.
 
     References
     ----------
@@ -76,14 +77,17 @@ def worth(
     0  firm           20.0          1.0      19.0           20.0
     """
     data = scan(frame)
-    require(data, arm, amount, *([cost] if isinstance(cost, str) else []))
+    money_columns = [amount, *([cost] if isinstance(cost, str) else [])]
+    require(data, arm, *money_columns)
+    refuse_roles(arm, money_columns, covariates=names_of(covariates))
     arms, _ = arms_of(data, arm)
     base, _ = control_of(control, arms, arm)
     have = data.collect_schema().names()
     spent, net = free_name("cost", have), free_name("net", have)
     data = data.with_columns(_cost(data, cost, arm, base, arms).cast(nw.Float64).alias(spent))
     data = data.with_columns((nw.col(amount).cast(nw.Float64) - nw.col(spent)).alias(net))
-    data = data.filter(~nw.col(net).is_null() & ~nw.col(net).is_nan())
+    whole, data = data, data.filter(~nw.col(net).is_null() & ~nw.col(net).is_nan())
+    _refuse_unknown(whole, data, arm, arms, amount, spent)
     common = {
         "arm": arm,
         "control": control,
@@ -138,6 +142,31 @@ def worth(
         notes=(*of_net.notes, *notes),
         formats={**of_net.formats, **dict.fromkeys(money, "money2"), **dict.fromkeys(hidden, "hidden")},
     )
+
+
+def _refuse_unknown(
+    whole: nw.LazyFrame, known: nw.LazyFrame, arm: str, arms: Mapping[str, int], amount: str, spent: str
+) -> None:
+    """An arm in which nobody's amount and cost are both known."""
+    name = nw.col(arm).cast(nw.String)
+    there = set(collect(known.select(arm=name).group_by("arm").agg(rows=nw.len()))["arm"])
+    if not (empty := [a for a in arms if a not in there]):
+        return
+    values = whole.filter(name.is_in(empty)).select(
+        amount=nw.col(amount).cast(nw.Float64), cost=nw.col(spent)
+    )
+    counted = values.select(
+        nw.len().alias("rows"), *((~_unknown(c)).sum().alias(c) for c in ("amount", "cost"))
+    )
+    rows, paid, cost = (int(v) for v in collect(counted)[["rows", "amount", "cost"]].iloc[0])
+    raise FrameError(
+        f"none of the {rows:,} accounts in arm {first_few(empty)} has both: {amount} is missing for {rows - paid:,}, "
+        f"the cost for {rows - cost:,}."
+    )
+
+
+def _unknown(column: str) -> nw.Expr:
+    return nw.col(column).is_null() | nw.col(column).is_nan()
 
 
 def _total(n: int, each: float) -> str:
