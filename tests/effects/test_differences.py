@@ -153,11 +153,62 @@ def test_one_treated_branch_has_no_interval():
         (lambda f: f.head(0), "no rows"),
         (lambda f: f.drop(columns="since"), "no column 'since'"),
         (lambda f: f.assign(since=pd.Timestamp("2024-01-01")), "differ in kind"),
+        (lambda f: f.assign(since=pd.NaT), "no branch is treated"),
+        (lambda f: f.assign(since=None), "no branch is treated"),
+        (lambda f: f.assign(cured=np.nan), "cured is missing in all 240 rows"),
     ],
 )
 def test_bad_input_is_refused(change, said):
     with pytest.raises(FrameError, match=said):
         ask(change(panel()))
+
+
+def test_a_column_plays_one_part():
+    with pytest.raises(FrameError, match="'cured' is both outcome and weight"):
+        ask(panel(), weight="cured")
+
+
+@pytest.mark.parametrize("named", ["first day", "last day", "week", "number"])
+def test_a_period_with_the_change_inside_it_is_neither_with_nor_without(named):
+    """The effect is 0.1, and 0.06 in the period in the middle of which a branch changed."""
+    since, step = {"A": 6, "B": 8, "C": 8, "D": 10}, np.arange(14)
+    label, inside = {
+        "first day": (pd.date_range("2025-01-01", periods=14, freq="MS"), pd.Timedelta(days=11)),
+        "last day": (pd.date_range("2025-01-31", periods=14, freq="ME"), pd.Timedelta(days=-19)),
+        "week": (pd.date_range("2025-01-06", periods=14, freq="7D"), pd.Timedelta(days=3)),
+        "number": (pd.Index(step), 0.4),
+    }[named]
+    rows = [
+        (b, label[t], label[since[b]] + inside if b in since else None,
+         0.01 * i + 0.001 * t + 0.1 * (t > since.get(b, 99)) + 0.06 * (t == since.get(b, 99)))
+        for i, b in enumerate("ABCDEFGH") for t in step
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["branch", "month", "since", "cured"])
+    result = ask(frame)
+    assert result.table["estimate"].iloc[0] == pytest.approx(0.1)
+    assert result.table["rows"].iloc[0] == len(frame) - 4
+    assert "4 rows are left out: the change came in the middle of their month." in result.notes
+    first = result.event_study.set_index("relative_period")
+    assert first.loc[0, "units"] == 4 and first.loc[0, "estimate"] == pytest.approx(0.1)
+
+
+def test_a_start_that_names_a_period_leaves_nothing_out():
+    frame = panel(2, 0.05)
+    day = pd.date_range("2025-01-31", periods=20, freq="ME")
+    frame["since"] = [day[int(s)] if s == s else pd.NaT for s in frame["since"]]
+    dated = ask(frame.assign(month=day[frame["month"]]))
+    numbered = ask(panel(2, 0.05))
+    pd.testing.assert_frame_equal(dated.table, numbered.table)
+    assert dated.notes == numbered.notes
+
+
+def test_names_are_written_in_words():
+    frame = panel(1).rename(columns={"cured": "cured_within_60", "accounts": "n_of_accounts"})
+    names = NAMES | {"outcome": "cured_within_60"}
+    result = differences(frame, **names, weight="n_of_accounts")
+    assert result.title == "Cured within 60 days by time since the change"
+    assert result.check("composition").says.startswith("With the change n of accounts moved")
+    assert result.display_table()["Outcome"].iloc[0] == "Cured within 60 days"
 
 
 def test_missing_outcomes_are_left_out_and_counted():

@@ -127,12 +127,35 @@ def test_clusters_widen_and_order_does_not_matter():
         (lambda f: f, {"received": "age"}, "other values than 0 and 1"),
         (lambda f: f.head(1), {}, "Allowed: 30 or more"),
         (lambda f: f.head(0), {}, "no rows"),
+        (lambda f: f, {"cutoff": "600"}, "cutoff is '600'"),
+        (lambda f: f.assign(score="high"), {"cutoff": "high"}, "cutoff is 'high'"),
+        (lambda f: f, {"cutoff": None}, "cutoff is None"),
+        (lambda f: f, {"outcome": "score"}, "'score' is both score and outcome"),
+        (lambda f: f, {"covariates": ["age", "cured"]}, "'cured' is both outcome and covariates"),
+        (
+            lambda f: f.assign(customer=1),
+            {"cluster": "customer"},
+            "customer has only one value on a side of 600",
+        ),
+        (lambda f: f.assign(side=f["score"] < 600), {"cluster": "side"}, "two clusters or more on each side"),
         (lambda f: f.assign(score=np.where(f["score"] < 600, 1.0, 700.0)), {}, "no line can be fitted"),
     ],
 )
 def test_bad_input_is_refused(change, options, said):
     with pytest.raises(FrameError, match=said):
         ask(change(people()), **options)
+
+
+def test_names_are_written_in_words():
+    frame = people(1, 0.3).rename(
+        columns={"cured": "paid_within_60", "score": "credit_score", "age": "age_then"}
+    )
+    result = ask(frame, score="credit_score", outcome="paid_within_60", covariates="age_then")
+    assert result.title == "Paid anything within 60 days at credit score 600"
+    assert "age then" in result.check("covariates").says
+    ax = result.plot()
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Credit score", "Paid anything within 60 days")
+    assert set(result.display_table()["Outcome"]) == {"Paid anything within 60 days"}
 
 
 def test_missing_values_are_counted():

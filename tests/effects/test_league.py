@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -250,11 +251,43 @@ def test_the_order_and_kind_of_frame_do_not_matter():
         (two_teams().assign(w=-1.0), {"weight": "w"}, FrameError, "180 weights below 0"),
         (two_teams(), {"adjust": ["score"]}, FrameError, "no column 'score'"),
         (two_teams(), {"conf_level": 2}, FrameError, "conf_level"),
+        (two_teams(), {"adjust": ["cured"]}, FrameError, "'cured' is both outcome and adjust"),
+        (two_teams(), {"outcome": "team"}, FrameError, "'team' is both by and outcome"),
+        (two_teams(), {"weight": "cured"}, FrameError, "'cured' is both outcome and weight"),
+        (two_teams(), {"weight": "kind"}, FrameError, "kind holds String. Allowed: numbers"),
     ],
 )
 def test_bad_input_is_refused_by_name(frame, options, error, words):
     with pytest.raises(error, match=words):
         league(frame, **options)
+
+
+@pytest.mark.parametrize("kind", ["boolean", "object", "decimal"])
+def test_true_and_false_with_gaps_and_decimals_are_numbers(kind):
+    frame = two_teams()
+    frame["cured"] = frame["cured"].astype(float).where(frame.index % 7 > 0)
+    known = frame["cured"].notna()
+    other = {
+        "boolean": (frame["cured"] == 1).astype("boolean").where(known),
+        "object": (frame["cured"] == 1).astype(object).where(known, None),
+        "decimal": frame["cured"].map(lambda v: Decimal(int(v)) if v == v else None),
+    }[kind]
+    pd.testing.assert_frame_equal(
+        league(frame.assign(cured=other), adjust=["kind"]).table, league(frame, adjust=["kind"]).table
+    )
+
+
+def test_several_groups_are_told_in_one_column():
+    many = pd.concat([two_teams()] * 5)
+    found = league(pd.concat([many.assign(among=a) for a in ("call", "visit")]))
+    shown = found.display_table()
+    assert "Among" not in shown and sorted(shown["Team"]) == [
+        "A (call)",
+        "A (visit)",
+        "B (call)",
+        "B (visit)",
+    ]
+    assert found.says[0] == "Of 2 call teams, A is above and B is below the average."
 
 
 def test_gaps_are_counted():
@@ -338,7 +371,15 @@ def test_bands_are_cut_by_the_column_alone():
     assert cut(pd.Series([1, 1, 1, 1, 5, 6, 7, 9]), 2).tolist() == ["up to 1"] * 4 + ["over 1"] * 4
     assert list(cut(pd.Series(["S10", "S2", None]), 3).categories) == ["S2", "S10", "(missing)"]
     assert cut(pd.Series([1.0, 5.0, 20.0]), 3, [2, 10]).tolist() == ["up to 2", "2 to 10", "over 10"]
-    with pytest.raises(FrameError, match="rising"):
-        cut(pd.Series([1.0, 2.0, 3.0]), 3, [5, 2])
+    assert cut(pd.Series([1.0, 2.0, 3.0, 4.0] + [5.0] * 9), 3).value_counts().to_dict() == {
+        "up to 4": 4,
+        "over 4": 9,
+    }
+    for edges in ([5, 2], []):
+        with pytest.raises(FrameError, match="rising"):
+            cut(pd.Series([1.0, 2.0, 3.0]), 3, edges)
+    for bands in (0, 1, 2.5, True):
+        with pytest.raises(FrameError, match="whole numbers ≥ 2"):
+            cut(pd.Series([1.0, 2.0, 3.0]), bands)
     with pytest.raises(FrameError, match="no number"):
         cut(pd.Series(["a"]), 3, [5])

@@ -180,6 +180,9 @@ def test_small_study_of_false_and_true_segments():
         ({"score": [3, 1]}, {}, "rising"),
         ("region", {"conf_level": 0}, "conf_level"),
         ("region", {"control": "champion"}, "champion"),
+        (["region", "paid"], {}, "'paid' is both a segment and an outcome"),
+        (["region", "arm"], {}, "'arm' is both a segment and the arm"),
+        ("score", {"bands": 0}, "bands is 0"),
     ],
 )
 def test_bad_input_is_refused_by_name(segments, options, words):
@@ -188,10 +191,20 @@ def test_bad_input_is_refused_by_name(segments, options, words):
         by_segment(frame, segments, **({"arm": "arm", "control": "old", "outcomes": "paid"} | options))
 
 
+def test_missing_outcomes_are_counted():
+    frame = trial(np.random.default_rng(1))
+    frame["paid"] = frame["paid"].where(frame.index % 9 > 0)
+    assert "100 of 900 rows have no paid and are left out." in look(frame, ["region"]).notes
+    assert not any("have no" in note for note in look(trial(np.random.default_rng(1)), ["region"]).notes)
+
+
 def test_it_is_shown():
     found = look(trial(np.random.default_rng(1), extra=0.4), ["region", "home"])
     shown = found.display_table()
-    assert "Reading" in shown and "Arm" in shown
+    assert "Reading" in shown and not {"Arm", "Outcome"} & set(shown)
+    assert found.title == "Effect of new, against old, on paid, by segment"
+    alone = by_segment(trial(np.random.default_rng(1)), "region", effect=difference, arm="arm")
+    assert alone.title == "Effect, by segment: Paid" and "Outcome" not in alone.display_table()
     ax = found.plot()
     assert [t.get_text() for t in ax.get_yticklabels()] == [
         "region: East", "region: North", "region: West", "home: False", "home: True",

@@ -128,11 +128,34 @@ def test_short_series_say_so():
         (lambda f: pd.concat([f, f.tail(1)]), "2024-01-01", "2024-12-01: several rows"),
         (lambda f: f.assign(month="2024-13-45"), "2024-01-01", "are no dates"),
         (lambda f: f.head(0), "2024-01-01", "no rows"),
+        (lambda f: f.assign(cured=np.nan), "2024-01-01", "missing in all 36 periods"),
     ],
 )
 def test_bad_input_is_refused(change, on, said):
     with pytest.raises(FrameError, match=said):
         ask(change(monthly()), on)
+
+
+@pytest.mark.parametrize("season", [0, 1, 2, True, "12", float("nan")])
+def test_a_season_too_short_for_a_wave_is_refused(season):
+    with pytest.raises(FrameError, match=r"season is .*3 or more"):
+        ask(monthly(), season=season)
+
+
+@pytest.mark.parametrize("season", [3, 4, 5, 52.18])
+def test_other_years_than_twelve_months_are_taken(season):
+    months = 220 if season > 12 else 36
+    found = ask(monthly(months=months, effect=0.1), season=season).table
+    assert found["estimate"].iloc[0] == pytest.approx(0.1, abs=0.06) and found["std_error"].iloc[0] > 0
+
+
+def test_a_column_plays_one_part_and_is_written_in_words():
+    frame = monthly().rename(columns={"cured": "paid_within_60"})
+    with pytest.raises(FrameError, match="'elsewhere' is both weight and comparison"):
+        ask(monthly(), weight="elsewhere", comparison="elsewhere")
+    result = interrupted_series(frame, time="month", outcome="paid_within_60", changed_on="2024-01-01")
+    assert result.title == "Paid anything within 60 days before and after the change"
+    assert result.plot().get_ylabel() == "Paid anything within 60 days"
 
 
 def test_a_weight_of_zero_is_refused_and_a_missing_value_counted():

@@ -75,7 +75,7 @@ def test_heaps_on_other_days_are_seen():
 
 def test_monthly_snapshots_are_refused_and_daily_ones_pass():
     frame = episodes(flat({1: 0.01}))
-    with pytest.raises(NotAvailable, match=r"0% of .* are dated to the day"):
+    with pytest.raises(NotAvailable, match=r"0 % of .* are dated to the day"):
         stage_jump(frame.assign(seen_day=frame["exit_day"] - 31), days=30)
     exact = stage_jump(frame.assign(seen_day=frame["exit_day"] - 1), days=30).check("dates_exact")
     assert exact.passed and exact.value == 1
@@ -93,11 +93,25 @@ def test_monthly_snapshots_are_refused_and_daily_ones_pass():
         ({"window": 2}, "window is 2"),
         ({"cause": "curd"}, "Did you mean"),
         ({"duration": "exit"}, "no column 'exit'"),
+        ({"duration": "outcome"}, "'outcome' is both duration and outcome"),
     ],
 )
 def test_bad_input_is_refused(options, said):
     with pytest.raises(FrameError, match=said):
         stage_jump(episodes(flat({1: 0.01})), **({"days": 30, "seen": None} | options))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda f: f.head(0), "no rows"),
+        (lambda f: f.assign(outcome=None), "'outcome' has no value in any row"),
+        (lambda f: f.assign(exit_day=None), "'exit_day' has no value in any row"),
+    ],
+)
+def test_frames_with_nothing_in_them_are_refused(change, said):
+    with pytest.raises(FrameError, match=said):
+        stage_jump(change(episodes(flat({1: 0.01}))), days=30, seen=None)
 
 
 def test_days_without_an_event_are_refused():
@@ -123,5 +137,7 @@ def test_the_interval_keeps_its_level(ratio):
 
 
 def test_the_chart_shows_each_stage():
-    ax = stage_jump(episodes(daily(1, 1.3)), days=30, seen=None).plot()
+    result = stage_jump(episodes(daily(1, 1.3)), days=30, seen=None)
+    assert result.title == "Share per day that ends as cured, around the changes of stage"
+    ax = result.plot()
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["each day", "fitted"]

@@ -35,6 +35,8 @@ def cut(values: pd.Series, bands: int, edges: Sequence[float] | None = None) -> 
     >>> cut(pd.Series([1.0, 2.0, 3.0, 4.0, None]), 2).tolist()
     ['up to 2', 'up to 2', 'over 2', 'over 2', '(missing)']
     """
+    if not isinstance(bands, (int, np.integer)) or isinstance(bands, bool) or bands < 2:
+        raise FrameError(f"bands is {bands!r}. Allowed: whole numbers ≥ 2.")
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if edges is not None and not numeric:
         raise FrameError(f"column {values.name!r} is no number. Allowed: bounds for columns of numbers.")
@@ -53,9 +55,10 @@ def cut(values: pd.Series, bands: int, edges: Sequence[float] | None = None) -> 
     if edges is None:
         places = np.arange(1, bands) / bands
         edges = np.unique(np.quantile(known.to_numpy(float), places, method="inverted_cdf"))
-        edges = edges[edges < known.max()]
+        # Where most rows share the highest value, those below it are the other band.
+        edges = edges[edges < known.max()] if edges[0] < known.max() else [known[known < known.max()].max()]
     bounds = [float(e) for e in edges]
-    if bounds != sorted(set(bounds)):
+    if not bounds or bounds != sorted(set(bounds)):
         raise FrameError(f"bounds of {values.name!r} are {tuple(bounds)}. Allowed: rising numbers.")
     said = [format_value(b, "number") for b in bounds]
     names = [f"up to {said[0]}", *(f"{a} to {b}" for a, b in pairwise(said)), f"over {said[-1]}"]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
-from collectlab.effects._panel_inputs import rows_of, same_kind, times_of
+from collectlab.effects._panel_inputs import one_part_each, rows_of, same_kind, times_of, words_of
 
 #: Periods just before the change in which the groups must not have drifted apart.
 LEADS = 3
@@ -49,10 +49,13 @@ class Refits(NamedTuple):
 def prepared(
     panel: Any, unit: str, time: str, outcome: str, treated_from: str, weight: str | None
 ) -> tuple[Used, Used, list[str]]:
+    one_part_each(unit=unit, time=time, outcome=outcome, treated_from=treated_from, weight=weight)
     rows = rows_of(panel, [outcome, *([weight] if weight else [])], [unit, time, treated_from])
     when, start = times_of(rows[time], time), times_of(rows[treated_from], treated_from)
     if not same_kind(when, start):
         raise FrameError(f"{time} and {treated_from} differ in kind. Allowed: both dates, or both numbers.")
+    if start.isna().all():
+        start = pd.Series(np.nan, start.index, when.dtype)  # whatever kind of nothing it was
     data = pd.DataFrame(
         {"unit": rows[unit].astype("string"), "time": when, "start": start, "y": rows[outcome]}
     )
@@ -83,8 +86,11 @@ def prepared(
     if faults:
         raise FrameError(faults)
     if missing := int(data["y"].isna().sum()):
-        notes.append(f"{missing:,} of {len(data):,} rows have no {outcome} and are left out.")
+        if missing == len(data):
+            raise FrameError(f"{outcome} is missing in all {missing:,} rows: nothing to compare.")
+        notes.append(f"{missing:,} of {len(data):,} rows have no {words_of(outcome)} and are left out.")
         data = data.dropna(subset="y").reset_index(drop=True)
+    data, first = _whole_periods(data, periods, first, time, notes)
     starts_in = first[first <= periods[-1]]
     if not len(starts_in):
         raise FrameError(
@@ -105,6 +111,29 @@ def prepared(
         data["y"].to_numpy(), data["weight"].to_numpy(), codes, place, place - began[codes], len(names)
     )
     return grid, _comparable(grid, names, unit, notes), notes
+
+
+def _whole_periods(
+    data: pd.DataFrame, periods: np.ndarray, first: pd.Series, time: str, notes: list[str]
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Without the periods in the middle of which a unit changed; each unit's first whole period with the change.
+
+    A start that is a period's own name is that period. Other starts lie inside a period: of a monthly panel in their
+    calendar month, of others in the period named before them (periods are named by their first day).
+    """
+    start, own = data["unit"].map(first), pd.Series(periods)
+    inside = start.notna() & ~start.isin(periods)
+    if own.dtype.kind == "M" and (own.dt.year * 12 + own.dt.month).diff().min() == 1:
+        inside &= (start.dt.day > 1) & (start.dt.to_period("M") == data["time"].dt.to_period("M"))
+        late = first.notna() & ~first.isin(periods) & (first.dt.day > 1)
+        first = first.mask(late, (first.dt.to_period("M") + 1).dt.to_timestamp())
+    elif len(periods) > 1:
+        before = np.maximum(np.searchsorted(periods, start.to_numpy()) - 1, 0)
+        last = start < own[before].to_numpy() + own.diff().min()
+        inside &= last & (data["time"].to_numpy() == periods[before])
+    if mixed := int(inside.sum()):
+        notes.append(f"{mixed:,} rows are left out: the change came in the middle of their {words_of(time)}.")
+    return data[~inside].reset_index(drop=True), first
 
 
 def _comparable(grid: Used, names: pd.Index, unit: str, notes: list[str]) -> Used:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from collectlab.core.errors import FrameError
 from collectlab.effects._discontinuity_fit import FEWEST_SCORES, Side
-from collectlab.effects._panel_inputs import p_said
+from collectlab.effects._panel_inputs import p_said, words_of
 from collectlab.effects.effect_result import Check
 
 #: Fewest accounts inside the bandwidth, on each side.
@@ -82,17 +82,18 @@ def continuity(data: pd.DataFrame, side: Side, covariates: list[str], cluster: s
         says = "No covariate varies enough near the cutoff to be compared."
         return Check(name="covariates", passed=None, says=says, limit=LIMIT)
     worst = min(found, key=lambda c: (found[c], c))
+    name = words_of(worst)
     p_value = min(1.0, len(found) * found[worst])
     word = "jumps" if p_value < LIMIT else "jumps most, by no more than chance"
     unseen = (
-        f" Not compared: {', '.join(c for c in covariates if c not in found)}."
+        f" Not compared: {', '.join(words_of(c) for c in covariates if c not in found)}."
         if len(found) < len(covariates)
         else ""
     )
     return Check(
         name="covariates",
         passed=p_value >= LIMIT,
-        says=f"Of {len(found)} covariates, {worst} {word} at the cutoff ({p_said(found[worst])}, {p_value:.3f} with so many "
+        says=f"Of {len(found)} covariates, {name} {word} at the cutoff ({p_said(found[worst])}, {p_value:.3f} with so many "
         f"looked at).{unseen}",
         value=p_value,
         limit=LIMIT,

@@ -13,7 +13,7 @@ import pandas as pd
 
 from collectlab.core.engine import scan
 from collectlab.core.errors import FrameError
-from collectlab.effects._panel_inputs import rows_of
+from collectlab.effects._panel_inputs import one_part_each, rows_of, words_of
 
 #: A sample needs so many on each side for a bandwidth to be chosen at all.
 FEWEST_A_SIDE = 30
@@ -23,11 +23,11 @@ FEWEST_SCORES = 10
 
 
 def prepared(frame, score, cutoff, outcome, covariates, cluster, received) -> tuple[pd.DataFrame, list[str]]:
+    one_part_each(score=score, outcome=outcome, received=received, covariates=covariates)
+    one_part_each(outcome=outcome, received=received, cluster=cluster)
     numbers = [score, outcome, *covariates, *([received] if received else [])]
     frame = scan(frame, [*numbers, *([cluster] if cluster else [])])
     rows = rows_of(frame, numbers, [cluster] if cluster else [])
-    if not np.isfinite(cutoff):
-        raise FrameError(f"cutoff is {cutoff!r}. Allowed: a number.")
     names = {f"x{i}": rows[c] for i, c in enumerate(covariates)}
     data = pd.DataFrame({"score": rows[score], "y": rows[outcome], **names})
     need = ["score", "y"]
@@ -38,7 +38,7 @@ def prepared(frame, score, cutoff, outcome, covariates, cluster, received) -> tu
     notes = []
     if gone := int(data[need].isna().any(axis=1).sum()):
         notes.append(
-            f"{gone:,} of {len(data):,} rows miss one of {', '.join(c for c in (score, outcome, received, cluster) if c)} and are left out."
+            f"{gone:,} of {len(data):,} rows miss one of {', '.join(words_of(c) for c in (score, outcome, received, cluster) if c)} and are left out."
         )
         data = data.dropna(subset=need)
     # One order for the rows, whatever the engine: sums of floats, and ties among neighbours, depend on it.
@@ -47,6 +47,11 @@ def prepared(frame, score, cutoff, outcome, covariates, cluster, received) -> tu
         data["cluster"] = pd.factorize(data["cluster"], sort=True)[0]
     above = int((data["score"] >= cutoff).sum())
     faults = []
+    if cluster and len(data) and data.groupby(data["score"] >= cutoff)["cluster"].nunique().min() < 2:
+        faults.append(
+            f"{cluster} has only one value on a side of {cutoff:g}, so no standard error can be had. Allowed: two clusters or "
+            "more on each side."
+        )
     if min(above, len(data) - above) < FEWEST_A_SIDE:
         span = (
             f"{score} runs from {data['score'].min():g} to {data['score'].max():g}"

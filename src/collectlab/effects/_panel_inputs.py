@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
 import numpy as np
@@ -12,6 +12,11 @@ import pandas as pd
 
 from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, first_few
+from collectlab.core.tables import display_table, humanise
+from collectlab.effects.experiment_result import label_of
+
+if TYPE_CHECKING:
+    from collectlab.effects.effect_result import EffectResult
 
 _MONEY_WORDS = {"amount", "paid", "recovered", "cost", "balance", "owed", "net", "money"}
 
@@ -24,7 +29,8 @@ def rows_of(frame: Any, numbers: Sequence[str], others: Sequence[str] = ()) -> p
     schema = lazy.collect_schema()
     odd = [c for c in numbers if not (schema[c].is_numeric() or schema[c] == nw.Boolean)]
     if odd:
-        raise FrameError([f"{c!r} is {schema[c]}. Allowed: numbers or true/false." for c in odd])
+        kinds = ["empty" if schema[c] == nw.Unknown else schema[c] for c in odd]
+        raise FrameError([f"{c!r} is {k}. Allowed: numbers or true/false." for c, k in zip(odd, kinds)])
     picked = lazy.select(
         *(nw.col(c).cast(nw.Float64) for c in numbers), *(nw.col(c) for c in others if c not in numbers)
     )
@@ -35,6 +41,35 @@ def rows_of(frame: Any, numbers: Sequence[str], others: Sequence[str] = ()) -> p
         values = rows[c].to_numpy(dtype=float, na_value=np.nan)
         rows[c] = np.where(np.isfinite(values), values, np.nan)
     return rows
+
+
+def one_part_each(**parts: str | Sequence[str] | None) -> None:
+    """Refuse a column that plays two parts: ``one_part_each(score="dpd", outcome="dpd")``."""
+    faults, seen = [], {}
+    for part, given in parts.items():
+        for column in [given] if isinstance(given, str) else given or ():
+            if seen.setdefault(column, part) != part:
+                faults.append(f"{column!r} is both {seen[column]} and {part}. Allowed: one of the two.")
+    if faults:
+        raise FrameError(faults)
+
+
+def title_of(outcome: str) -> str:
+    """An outcome as the heading of a table or axis: ``Paid anything within 60 days``, ``Share cured``."""
+    label = label_of(outcome)
+    return humanise(outcome) if label == outcome else label
+
+
+def words_of(column: str) -> str:
+    """A column in the middle of a sentence: ``paid anything within 60 days``, ``credit score``."""
+    text = title_of(column)
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
+
+
+def table_in_words(result: EffectResult) -> pd.DataFrame:
+    """The table as people read it, outcomes by their names in words."""
+    shown = result.table.assign(outcome=[title_of(o) for o in result.table["outcome"]])
+    return display_table(shown, result.unit, result.formats, result.conf_level)
 
 
 def times_of(values: pd.Series, name: str) -> pd.Series:

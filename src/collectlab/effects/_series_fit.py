@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
-from collectlab.effects._panel_inputs import rows_of, same_kind, times_of
+from collectlab.effects._panel_inputs import one_part_each, rows_of, same_kind, times_of, words_of
 
 #: Autocorrelations from one period to the next over which the answer is averaged, all alike beforehand.
 CORRELATIONS = np.round(np.arange(-0.6, 0.961, 0.04), 2)
@@ -17,6 +17,7 @@ CORRELATIONS = np.round(np.arange(-0.6, 0.961, 0.04), 2)
 def prepared(
     series: Any, time: str, outcome: str, changed_on: Any, weight: str | None, comparison: str | None
 ) -> tuple[pd.DataFrame, list[str]]:
+    one_part_each(time=time, outcome=outcome, weight=weight, comparison=comparison)
     numbers = [c for c in (outcome, weight, comparison) if c]
     rows = rows_of(series, numbers, [time])
     when = times_of(rows[time], time)
@@ -42,7 +43,9 @@ def prepared(
     if faults:
         raise FrameError(faults)
     if missing := int(data["y"].isna().sum()):
-        notes.append(f"{missing:,} of {len(data):,} periods have no {outcome} and are left out.")
+        if missing == len(data):
+            raise FrameError(f"{outcome} is missing in all {missing:,} periods: nothing to compare.")
+        notes.append(f"{missing:,} of {len(data):,} periods have no {words_of(outcome)} and are left out.")
         data = data.dropna(subset="y").reset_index(drop=True)
     data["place"], mixed = _places(data["time"], change.iloc[0])
     if mixed.any():
@@ -80,11 +83,11 @@ def _places(when: pd.Series, change: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def waves_of(place: np.ndarray, season: int | None) -> np.ndarray:
-    """Waves of a year: none in less than two years, two from four years on."""
+    """Waves of a year: none in less than two years, two from four years on (a year of five periods can tell two)."""
     if not season or np.ptp(place) + 1 < 2 * season:
         return np.zeros((len(place), 0))
     angle = 2 * np.pi * place / season
-    many = range(1, 3 if np.ptp(place) + 1 >= 4 * season else 2)
+    many = range(1, 3 if np.ptp(place) + 1 >= 4 * season and season >= 5 else 2)
     return np.stack([f(k * angle) for k in many for f in (np.sin, np.cos)], axis=1)
 
 

@@ -21,7 +21,7 @@ from collectlab.effects._differences_fit import (
     refits,
     two_way,
 )
-from collectlab.effects._panel_inputs import p_said, unit_of
+from collectlab.effects._panel_inputs import p_said, table_in_words, title_of, unit_of, words_of
 from collectlab.effects.effect_result import Check, EffectResult
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class DifferencesResult(EffectResult):
 
     event_study: pd.DataFrame = field(default_factory=pd.DataFrame)
     plottable = True
+
+    display_table = table_in_words
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The event study: before the change the points should lie on 0, after it they show the effect."""
@@ -107,7 +109,8 @@ def differences(
         Column with a number, such as the share cured within 60 days. Rows without it are left out and counted.
     treated_from : str
         Column with the first treated period of the unit, missing for one that never changed; it is the same
-        on all rows of a unit.
+        on all rows of a unit. Of a date in the middle of a period (of a month, where there is one period a month; else
+        periods are named by their first day) that period is left out for the unit, and the next is its first.
     weight : str, optional
         Column with the accounts behind each row; above 0.
     conf_level : float
@@ -171,12 +174,12 @@ def differences(
     return DifferencesResult(
         table=table,
         event_study=_event_study(used, fitted, lead, conf_level),
-        estimand=f"Mean effect on {outcome} in the {unit} × {time} treated, if trends would have been parallel",
+        estimand=f"Mean effect on {words_of(outcome)} in the {words_of(unit)} × {words_of(time)} treated, if trends would have been parallel",
         unit=kind,
-        title=f"{outcome} by time since the change",
+        title=f"{title_of(outcome)} by time since the change",
         notes=(
             *notes,
-            f"Errors leave out one {unit} at a time; intervals are Student's t({freedom}). Two-way fixed effects, with "
+            f"Errors leave out one {words_of(unit)} at a time; intervals are Student's t({freedom}). Two-way fixed effects, with "
             "errors clustered in the usual way, are shown for comparison: they go wrong where effects differ.",
         ),
         formats={"n_treated": "count", "n_untreated": "count", "rows": "count"},
@@ -232,7 +235,7 @@ def _comparison(grid: Used, used: Used, unit: str) -> Check:
     return Check(
         name="never_or_later",
         passed=bool(share >= 0.5),
-        says=f"In every period used at least {fewest} values of {unit} had not changed; {share:.0%} of the treated rows lie "
+        says=f"In every period used at least {fewest} values of {words_of(unit)} had not changed; {100 * share:.0f} % of the treated rows lie "
         "in such periods.",
         value=float(share),
         limit=0.5,
@@ -244,7 +247,7 @@ def _clusters(used: Used, sizes: dict[str, int], unit: str) -> Check:
     return Check(
         name="clusters",
         passed=used.units >= FEWEST_UNITS and fewest >= FEWEST_A_SIDE,
-        says=f"{used.units} values of {unit}, {sizes['n_treated']} of them treated; the interval is trusted from "
+        says=f"{used.units} values of {words_of(unit)}, {sizes['n_treated']} of them treated; the interval is trusted from "
         f"{FEWEST_UNITS} on, with {FEWEST_A_SIDE} or more on each side.",
         value=float(used.units),
         limit=float(FEWEST_UNITS),
@@ -254,15 +257,18 @@ def _clusters(used: Used, sizes: dict[str, int], unit: str) -> Check:
 def _composition(used: Used, freedom: int, unit: str, weight: str) -> Check:
     same = used._replace(y=np.log(used.weight), weight=np.ones(len(used.y)))
     if np.ptp(same.y) == 0:
-        return Check(name="composition", passed=True, says=f"{weight} is the same on all rows.", limit=0.01)
+        return Check(
+            name="composition", passed=True, says=f"{title_of(weight)} is the same on all rows.", limit=0.01
+        )
     found = refits(same)
+    moved = f"{100 * np.expm1(found.average):+.1f} %".replace("-", "−")
     row = _row("", found.average, error_of(found.average, found.left_average), freedom, 0.95)
     p_value = row["p_value"]
     known = np.isfinite(p_value)
     return Check(
         name="composition",
         passed=bool(p_value >= 0.01) if known else None,
-        says=f"With the change {weight} moved by {np.expm1(found.average):+.1%} ({p_said(p_value)}); if it moves, the change "
+        says=f"With the change {words_of(weight)} moved by {moved} ({p_said(p_value)}); if it moves, the change "
         "may have altered who is counted, not how they fare.",
         value=float(p_value),
         limit=0.01,

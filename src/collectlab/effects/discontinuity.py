@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError
@@ -20,7 +22,7 @@ from collectlab.effects._discontinuity_checks import (
     placebo,
 )
 from collectlab.effects._discontinuity_fit import Side, bins_of, lines_of, prepared
-from collectlab.effects._panel_inputs import unit_of
+from collectlab.effects._panel_inputs import table_in_words, title_of, unit_of, words_of
 from collectlab.effects.effect_result import EffectResult
 
 if TYPE_CHECKING:
@@ -41,8 +43,11 @@ class DiscontinuityResult(EffectResult):
 
     bins: pd.DataFrame = field(default_factory=pd.DataFrame)
     lines: pd.DataFrame = field(default_factory=pd.DataFrame)
+    score: str = ""
     cutoff: float = float("nan")
     plottable = True
+
+    display_table = table_in_words
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Means in bins of the score, with the line fitted on each side inside the bandwidth."""
@@ -55,8 +60,8 @@ class DiscontinuityResult(EffectResult):
             )
             ax.plot(line["score"], line["fitted"], color=colour, linewidth=2, label=label)
         ax.axvline(self.cutoff, color="#444444", linewidth=0.8, linestyle="--")
-        ax.set_xlabel(self.title.rpartition(" at ")[2].rpartition(" ")[0])
-        ax.set_ylabel(str(self.table["outcome"].iloc[0]))
+        ax.set_xlabel(title_of(self.score))
+        ax.set_ylabel(title_of(str(self.table["outcome"].iloc[0])))
         unit_axis(ax, "share" if self.unit == "points" else self.unit, "y")
         legend(ax)
         return titled(ax, self.title)
@@ -134,11 +139,12 @@ def discontinuity(
     50 (robust)
     """
     check_level(conf_level)
+    cutoff = _number(cutoff)
     if treated not in ("above", "below"):
         raise FrameError(f"treated is {treated!r}. Allowed: 'above', 'below'.")
     covariates = [covariates] if isinstance(covariates, str) else list(covariates)
     data, notes = prepared(frame, score, cutoff, outcome, covariates, cluster, received)
-    side = Side(float(cutoff), 1.0 if treated == "above" else -1.0, cluster is not None, conf_level)
+    side = Side(cutoff, 1.0 if treated == "above" else -1.0, cluster is not None, conf_level)
     y, s = data["y"].to_numpy(), data["score"].to_numpy()
     kind = unit_of(outcome, y)
     fits = [(outcome, "", kind, side.fit(data, "y"))]
@@ -172,10 +178,11 @@ def discontinuity(
         table=pd.DataFrame(rows),
         bins=bins_of(s, y, side, bandwidth),
         lines=lines_of(s, y, side, bandwidth),
-        cutoff=float(cutoff),
-        estimand=f"Mean of {outcome} with the treatment minus without, of accounts whose {score} is {cutoff:g}",
+        score=score,
+        cutoff=cutoff,
+        estimand=f"Mean of {words_of(outcome)} with the treatment minus without, of accounts whose {words_of(score)} is {cutoff:g}",
         unit=kind,
-        title=f"{outcome} at {score} {cutoff:g}",
+        title=f"{title_of(outcome)} at {words_of(score)} {cutoff:g}",
         notes=(
             *notes,
             f"Accounts {treated} {cutoff:g} are treated. The effect is that at the cutoff; elsewhere it may differ.",
@@ -186,3 +193,10 @@ def discontinuity(
         design="discontinuity",
         checks=tuple(checks),
     )
+
+
+def _number(cutoff: Any) -> float:
+    kind = isinstance(cutoff, (int, float, np.number, Decimal)) and not isinstance(cutoff, bool)
+    if not kind or not np.isfinite(float(cutoff)):
+        raise FrameError(f"cutoff is {cutoff!r}. Allowed: a number.")
+    return float(cutoff)

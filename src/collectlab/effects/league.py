@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 
@@ -13,6 +14,7 @@ from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.effects import _league_math as numbers
 from collectlab.effects._bands import cut
+from collectlab.effects._panel_inputs import one_part_each, title_of, words_of
 from collectlab.effects.league_cases import FACTS, league_cases
 from collectlab.effects.league_plot import ABOVE, ALIKE, BELOW, League
 from collectlab.effects.league_says import HALF, OTHERS, assigned, enough, named, overlap, plural, sentence
@@ -134,7 +136,9 @@ def league(
         elif len(part):
             small.append(str(part["unit"].iloc[0]))
     if foreigners:
-        notes.append(f"{foreigners:,} cases are of kinds that hardly any other {by} has, and are left out.")
+        notes.append(
+            f"{foreigners:,} cases are of kinds that hardly any other {words_of(by)} has, and are left out."
+        )
     if small:
         notes.append(f"Nobody to compare with: {first_few(small)}.")
     if not parts:
@@ -181,7 +185,7 @@ def league(
         table=table[_COLUMNS].rename(columns={"unit": by}),
         estimand=f"{options['said']}: difference from what the average gets on the same cases, shrunken",
         unit=unit,
-        title=f"{options['said']}, by {by}",
+        title=f"{options['said']}, by {words_of(by)}",
         notes=(*says, *notes),
         formats={
             "n": "count",
@@ -200,8 +204,9 @@ def _cases(data, by, outcome, horizon, channels, definition, period, adjust, amo
     from collectlab.book.open import Book
 
     notes: list[str] = []
+    outcome = outcome or ("recovered" if by == "agency" and isinstance(data, Book) else "cured")
+    one_part_each(by=by, outcome=outcome, adjust=adjust)
     if isinstance(data, Book):
-        outcome = outcome or ("recovered" if by == "agency" else "cured")
         facts = [*FACTS, *(c for c in adjust or () if c in data.columns("accounts"))]
         frame, told = league_cases(
             data, by=by, outcome=outcome, horizon=horizon, channels=channels, definition=definition, period=period,
@@ -215,14 +220,23 @@ def _cases(data, by, outcome, horizon, channels, definition, period, adjust, amo
             "recovered": f"Share of the amount owed that was recovered within {horizon} days",
         }[outcome]
     else:
-        outcome = outcome or "cured"
-        lazy, said, usual = scan(data), outcome.replace("_", " ").capitalize(), []
+        one_part_each(outcome=outcome, among=among, weight=weight, cluster=cluster)
+        lazy, said, usual = scan(data), title_of(outcome), []
         names = lazy.collect_schema().names()
         among = among or ("among" if "among" in names else None)
         cluster = cluster or next((c for c in _CLUSTERS if c in names), None)
         wanted = [by, outcome, *(adjust or ()), *(c for c in (among, weight, cluster) if c)]
         require(lazy, *wanted)
-        frame = collect(lazy.select(*dict.fromkeys([*wanted, *(["lot"] if "lot" in names else [])])))
+        wanted = list(dict.fromkeys([*wanted, *(["lot"] if "lot" in names else [])]))
+        schema, numeric = lazy.collect_schema(), [c for c in (outcome, weight) if c]
+        if odd := [
+            c for c in numeric if not (schema[c].is_numeric() or schema[c] in (nw.Boolean, nw.Unknown))
+        ]:
+            raise FrameError([f"{c} holds {schema[c]}. Allowed: numbers or true/false." for c in odd])
+        # Decimals, and true/false with gaps, are numbers too.
+        frame = collect(
+            lazy.select(nw.col(c).cast(nw.Float64) if c in numeric else nw.col(c) for c in wanted)
+        )
         if cluster is None:
             notes.append("Every row is taken as a customer of its own.")
     mix = usual if adjust is None else list(adjust)
@@ -230,8 +244,6 @@ def _cases(data, by, outcome, horizon, channels, definition, period, adjust, amo
         raise FrameError(
             f"no column {first_few(missing)} to adjust for. Columns here: {first_few(list(frame), 20)}."
         )
-    if not (pd.api.types.is_numeric_dtype(frame[outcome]) or frame[outcome].isna().all()):
-        raise FrameError(f"{outcome} holds {frame[outcome].dtype}. Allowed: numbers or true/false.")
     if frame.empty:
         raise FrameError("the frame of cases is empty. Allowed: one row per case.")
     where = "customer" if isinstance(data, Book) else cluster
@@ -251,7 +263,9 @@ def _cases(data, by, outcome, horizon, channels, definition, period, adjust, amo
         raise FrameError(f"{weight}: {bad:,} weights below 0. Allowed: numbers ≥ 0.")
     whole = np.isfinite(cases["y"]) & (cases["w"] > 0) & cases["unit"].notna()
     if gone := int((~whole).sum()):
-        notes.append(f"{gone:,} of {len(cases):,} cases have no {by}, {outcome} or weight and are left out.")
+        notes.append(
+            f"{gone:,} of {len(cases):,} cases have no {words_of(by)}, {words_of(outcome)} or weight and are left out."
+        )
     cases = cases[whole].reset_index(drop=True)
     if cases.empty:
         raise FrameError(f"no case has a value of both {by} and {outcome}. {notes[-1]}")

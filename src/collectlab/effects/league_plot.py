@@ -56,12 +56,17 @@ class League(Result):
         shown = self.table.drop(columns=["unshrunken", "p_value", "rank"])
         first, last = shown.pop("rank_low"), shown.pop("rank_high")
         standing = shown.pop("standing")
-        if shown["among"].nunique() == 1:
-            shown = shown.drop(columns="among")
+        shown = shown.drop(columns="among").assign(**{self.by: self._names()})
         text = tables.display_table(shown, self.unit, self.formats, self.conf_level)
         text["Rank"] = [f"{a}" if a == b else f"{a} to {b}" for a, b in zip(first, last)]
         text["Against the average"] = list(standing)
         return text
+
+    def _names(self, rows: pd.DataFrame | None = None) -> list[str]:
+        """Units, with their group where there are several: ``Call team 1 (call)``."""
+        rows = self.table if rows is None else rows
+        several = rows["among"].nunique() > 1
+        return [f"{u} ({g})" if several else str(u) for u, g in zip(rows[self.by], rows["among"])]
 
     def plot(self, ax: Axes | None = None, among: str | None = None) -> Axes:
         """A caterpillar: shrunken differences from the average (the line), the crude ones as faint crosses."""
@@ -72,8 +77,7 @@ class League(Result):
         rows = rows.reset_index(drop=True)
         average = rows["among"].map(self.between.set_index("among")["average"])
         crude = rows["observed"] - average
-        several = rows["among"].nunique() > 1
-        labels = [f"{u} ({g})" if several else str(u) for u, g in zip(rows[self.by], rows["among"])]
+        labels = self._names(rows)
         words = ", percentage points" if self.unit == "points" else ""
         ax = dots(
             [("", rows)],

@@ -8,6 +8,7 @@ import pandas as pd
 
 from collectlab.core.errors import first_few
 from collectlab.core.tables import format_value
+from collectlab.effects._panel_inputs import words_of
 from collectlab.effects.effect_result import Check
 from collectlab.effects.league_plot import ABOVE, ALIKE, BELOW
 from collectlab.measures.groups import natural
@@ -29,7 +30,9 @@ def sentence(row: dict, rows: pd.DataFrame, by: str, unit: str, conf_level: floa
     who = f"Of {row['units']} {kind}{plural(by)}"
     if told:
         rest = int((rows["standing"] == ALIKE).sum())
-        text = f"{who}, {' and '.join(told)} the average; {rest or 'none'} cannot be told from it."
+        text = f"{who}, {' and '.join(told)} the average" + (
+            f"; {rest} cannot be told from it." if rest else "."
+        )
     else:
         text = f"{who} none can be told from the average."
     if row["units"] == 2:
@@ -70,9 +73,11 @@ def assigned(cases: pd.DataFrame, by: str) -> Check:
     known = [v for v in cases["lot"] if v is not None and not pd.isna(v)]
     share = sum(map(bool, known)) / len(cases)
     if not known:
-        says = f"The data do not say how cases were given to each {by}, so what the table does not hold alike may differ."
+        says = f"The data do not say how cases were given to each {words_of(by)}, so what the table does not hold alike may differ."
         return Check(name="assigned", passed=None, says=says, limit=1.0)
-    says = f"{share:.0%} of {len(cases):,} cases were given to their {by} by lot.".replace("%", " %")
+    says = f"{share:.0%} of {len(cases):,} cases were given to their {words_of(by)} by lot.".replace(
+        "%", " %"
+    )
     return Check(name="assigned", passed=share == 1, says=says, value=share, limit=1.0)
 
 
@@ -93,7 +98,7 @@ def overlap(narrow: list, lost: list[str], table: pd.DataFrame, by: str) -> Chec
 def enough(left_out: list, table: pd.DataFrame, by: str, least: int) -> Check:
     fewest = float(table["n"].min())
     if not left_out:
-        says = f"Each {by} has at least {int(fewest):,} cases."
+        says = f"Each {words_of(by)} has at least {int(fewest):,} cases."
         return Check(name="enough", passed=True, says=says, value=fewest, limit=least)
     names = first_few([f"{u} ({n:,.0f})" for _, u, n in left_out])
     says = f"Left out with fewer than {least} cases that count: {names}."

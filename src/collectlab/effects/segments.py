@@ -14,6 +14,7 @@ from collectlab.core.jackknife import check_level
 from collectlab.core.tables import format_value
 from collectlab.effects._bands import cut
 from collectlab.effects._league_math import shrink
+from collectlab.effects._panel_inputs import one_part_each, title_of, words_of
 from collectlab.effects.effect_result import Check, EffectResult
 from collectlab.effects.experiment import experiment
 from collectlab.effects.experiment_result import label_of
@@ -123,6 +124,8 @@ def by_segment(
         raise FrameError(faults)
     if effect is None and not asked:
         raise FrameError("no outcome. Allowed: one or more columns, such as outcomes='cured_within_90'.")
+    if effect is None:
+        one_part_each(**{"a segment": list(bounds), "an outcome": asked, "the arm": arm})
     lazy = scan(frame)
     have = lazy.collect_schema().names()
     own = [] if effect else [arm, *asked, *_names(covariates), *(c for c in (block, cluster) if c)]
@@ -160,8 +163,14 @@ def by_segment(
     rule = f"A segment is reported with at least {least} in each arm, {events} with and {events} without the outcome"
     rule += f", and an interval within ± {half_width:g}." if half_width is not None else "."
     if left_out:
-        names = [f"{c} {level}" + (f" ({a})" if a else "") for c, level, a in dict.fromkeys(left_out)]
+        names = [
+            f"{words_of(c)} {level}" + (f" ({a})" if a else "") for c, level, a in dict.fromkeys(left_out)
+        ]
         rule += f" Left out by this rule: {first_few(names, 8)}."
+    gone = {o: int(rows[o].isna().sum()) for o in dict.fromkeys(table["outcome"]) if o in rows}
+    lost = [
+        f"{n:,} of {len(rows):,} rows have no {words_of(o)} and are left out." for o, n in gone.items() if n
+    ]
     checks = [*whole.checks]
     if arm in have:
         checks.append(_before(rows, cuts, arm, cluster))
@@ -170,12 +179,15 @@ def by_segment(
         table=table,
         estimand=f"{whole.estimand}, by segment",
         unit=whole.unit,
-        title=f"{whole.title}, by segment" if whole.title else "Effect by segment",
+        title=_title(whole, table, effect is not None, control),
         notes=(
             *_in_short(tests, says, conf_level),
             rule,
-            f"Intervals of segments hold for all {parts} at once; of everybody, alone. {len(tests)} questions are "
-            f"asked, together at {1 - conf_level:.0%}.".replace("%", " %"),
+            *lost,
+            f"Intervals of segments hold for all {parts} at once; of everybody, alone. {len(tests)} "
+            f"{'question is asked' if len(tests) == 1 else 'questions are asked, together'} at {1 - conf_level:.0%}.".replace(
+                "%", " %"
+            ),
         ),
         formats={"n": "count", "control_n": "count"},
         conf_level=conf_level,
@@ -186,6 +198,17 @@ def by_segment(
     )
 
 
+def _title(whole: EffectResult, table: pd.DataFrame, one: bool, control: str | None) -> str:
+    """Names the outcome and the arm where there is one of them: the table as shown leaves their columns out."""
+    outcomes, arms = (list(dict.fromkeys(table[c])) for c in ("outcome", "arm"))
+    outcome, name = (v[0] if len(v) == 1 else "" for v in (outcomes, arms))
+    if one:
+        said = [v for v in (name, title_of(outcome)) if v and v not in whole.title]
+        return f"{whole.title or 'Effect'}, by segment" + (f": {', '.join(said)}" if said else "")
+    on = f", on {words_of(outcome)}" if outcome else ""
+    return f"Effect of {name or 'assignment'}, against {control}{on}, by segment"
+
+
 def _names(given: str | Sequence[str]) -> list[str]:
     return [given] if isinstance(given, str) else list(dict.fromkeys(given))
 
@@ -194,7 +217,7 @@ def _effects(result: EffectResult, one: bool, n: int) -> pd.DataFrame:
     """The rows of a result that count, with the columns that every estimator's have here."""
     rows = result.table.iloc[[result.headline]] if one else result.table
     missing = {"outcome": "", "arm": "", "n": n, "control_n": np.nan, "unit": result.unit}
-    known = {c: rows[c].to_numpy() if c in rows else np.repeat(v, len(rows)) for c, v in missing.items()}
+    known = {c: rows[c].to_numpy() if c in rows else [v] * len(rows) for c, v in missing.items()}
     numbers = ("estimate", "std_error", "conf_low", "conf_high", "p_value")
     return pd.DataFrame(known | {c: rows[c].to_numpy(float) for c in numbers})
 

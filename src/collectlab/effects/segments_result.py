@@ -41,14 +41,14 @@ class Segments(EffectResult):
     plottable = True
 
     def display_table(self) -> pd.DataFrame:
-        """Estimates with their intervals, and whether the segment differs."""
+        """Estimates with their intervals, and whether the segment differs; the outcome and arm where several."""
         shown = self.table.drop(columns=["p_value", "rest", "p_differs", "shrunken", "control_n"])
         shown = shown.assign(
             outcome=[label_of(o) for o in shown["outcome"]],
             segment_by=[str(s).replace("_", " ") for s in shown["segment_by"]],
         )
-        if shown["arm"].eq("").all():
-            shown = shown.drop(columns="arm")
+        # The title names an outcome or an arm that is the only one.
+        shown = shown.drop(columns=[c for c in ("outcome", "arm") if shown[c].nunique() == 1])
         return display_table(shown, self.unit, {**self.formats, "reading": "text"}, self.conf_level)
 
     def plot(self, ax: Axes | None = None, outcome: str | None = None, arm: str | None = None) -> Axes:

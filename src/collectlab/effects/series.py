@@ -11,7 +11,7 @@ import pandas as pd
 from collectlab.core.errors import FrameError
 from collectlab.core.jackknife import check_level
 from collectlab.core.plots import PALETTE, legend, new_axes, titled, unit_axis
-from collectlab.effects._panel_inputs import p_said, said, unit_of
+from collectlab.effects._panel_inputs import p_said, said, table_in_words, title_of, unit_of, words_of
 from collectlab.effects._series_fit import (
     CORRELATIONS,
     Fit,
@@ -33,6 +33,8 @@ __all__ = ["SeriesResult", "interrupted_series"]
 
 FEWEST_POINTS = 8
 LIMIT = 0.05
+#: A wave needs so many periods a year.
+FEWEST_SEASON = 3
 #: The test for a rhythm left over rejects too often on short series: fewer periods are not tested, others at 1 %.
 FEWEST_FOR_RHYTHM, LIMIT_RHYTHM = 36, 0.01
 
@@ -49,6 +51,8 @@ class SeriesResult(EffectResult):
     path: pd.DataFrame = field(default_factory=pd.DataFrame)
     plottable = True
 
+    display_table = table_in_words
+
     def plot(self, ax: Axes | None = None) -> Axes:
         """The series, the path fitted to it, and the path it would have taken."""
         ax = new_axes(ax)
@@ -62,7 +66,7 @@ class SeriesResult(EffectResult):
         )
         ax.axvline(path["time"][after].iloc[0], color="#444444", linewidth=0.8, linestyle="--")
         unit_axis(ax, "share" if self.unit == "points" else self.unit, "y")
-        ax.set_ylabel(str(self.table["outcome"].iloc[0]))
+        ax.set_ylabel(title_of(str(self.table["outcome"].iloc[0])))
         legend(ax)
         return titled(ax, self.title)
 
@@ -105,7 +109,7 @@ def interrupted_series(
     weight : str, optional
         Column with the accounts behind each period; the variance is taken as 1 / weight.
     season : int or None
-        Periods in a year; used from two years on. None: no season.
+        Periods in a year, 3 or more; used from two years on. None: no season.
     comparison : str, optional
         Column with the same outcome where nothing changed; its movements are taken off.
     conf_level : float
@@ -140,6 +144,11 @@ def interrupted_series(
     [['level change', 0.1], ['slope change', -0.0]]
     """
     check_level(conf_level)
+    whole = isinstance(season, (int, float, np.number)) and not isinstance(season, bool)
+    if season is not None and not (whole and FEWEST_SEASON <= season < np.inf):
+        raise FrameError(
+            f"season is {season!r}. Allowed: {FEWEST_SEASON} or more periods in a year, or None."
+        )
     data, notes = prepared(series, time, outcome, changed_on, weight, comparison)
     place, y = data["place"].to_numpy(), data["y"].to_numpy()
     waves = waves_of(place, season)
@@ -167,9 +176,10 @@ def interrupted_series(
     return SeriesResult(
         table=table,
         path=path,
-        estimand=f"{outcome} in the first period after the change, minus what its path before would have given",
+        estimand=f"{title_of(outcome)} in the first period after the change, minus what its path before would have given",
         unit=kind,
-        title=f"{outcome} before and after the change" + (f", less {comparison}" if comparison else ""),
+        title=f"{title_of(outcome)} before and after the change"
+        + (f", less {words_of(comparison)}" if comparison else ""),
         notes=(
             *notes,
             "'After minus before' is what a plain comparison of means would say; it takes trend and season for effect.",
@@ -291,7 +301,7 @@ def _beside(
     return Check(
         name="comparison",
         passed=own["p_value"] >= LIMIT,
-        says=f"{comparison}, which did not change, moved by {said(own['estimate'], kind)} on the date "
+        says=f"{title_of(comparison)}, which did not change, moved by {said(own['estimate'], kind)} on the date "
         f"({p_said(own['p_value'])}); its movements are taken off.",
         value=own["p_value"],
         limit=LIMIT,

@@ -16,7 +16,7 @@ from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.core.plots import PALETTE, legend, new_axes, percent_axis, titled
-from collectlab.effects._panel_inputs import p_said
+from collectlab.effects._panel_inputs import one_part_each, p_said, words_of
 from collectlab.effects.effect_result import Check, EffectResult
 from collectlab.measures.survival_counting import one_event
 
@@ -144,6 +144,7 @@ def stage_jump(
     """
     check_level(conf_level)
     stages = _stages(days, window)
+    one_part_each(duration=duration, outcome=outcome, entry=entry)
     lazy = scan(episodes)
     have = lazy.collect_schema().names()
     entry = None if entry == "entry_day" and entry not in have else entry
@@ -173,9 +174,9 @@ def stage_jump(
     return StageJump(
         table=pd.DataFrame(rows),
         hazard=hazard,
-        estimand=f"Daily hazard of {cause} on the first day of the stage, minus where the days before lead to",
+        estimand=f"Daily hazard of {words_of(cause)} on the first day of the stage, minus where the days before lead to",
         unit="points",
-        title=f"Daily rate of {cause} around the changes of stage",
+        title=f"Share per day that ends as {words_of(cause)}, around the changes of stage",
         notes=(
             *cells.notes,
             "Those who reach the day are the ones whom earlier stages did not cure, and other things change on it too: a jump "
@@ -210,6 +211,11 @@ def _exact(
     lazy: nw.LazyFrame, duration: str, outcome: str, cause: str, seen: str | None, told: bool
 ) -> Check:
     require(lazy, duration, outcome, *([seen] if seen else []))
+    if not int(collect(lazy.select(n=row_count()))["n"].iloc[0]):
+        raise FrameError("the frame has no rows. Allowed: one row or more.")
+    schema = lazy.collect_schema()
+    if bare := [c for c in (duration, outcome, seen) if c and schema[c] == nw.Unknown]:
+        raise FrameError([f"{c!r} has no value in any row: nothing to compare." for c in bare])
     if seen is None:
         says = (
             "Days are taken to be exact." if told else "The frame does not say how exactly exits are dated."
@@ -223,10 +229,10 @@ def _exact(
     share = exact / n if n else 0.0
     if n and share < EXACT:
         raise NotAvailable(
-            f"only {share:.0%} of {n:,} exits by {cause} are dated to the day; the others lie somewhere between two snapshots, "
+            f"only {100 * share:.0f} % of {n:,} exits by {cause} are dated to the day; the others lie somewhere between two snapshots, "
             "so a jump on one day cannot be seen. Daily snapshots show it, or days of payment (payment_days)."
         )
-    says = f"{share:.0%} of {n:,} exits by {cause} are dated to the day."
+    says = f"{100 * share:.0f} % of {n:,} exits by {cause} are dated to the day."
     return Check(name="dates_exact", passed=bool(n), says=says, value=share, limit=EXACT)
 
 
