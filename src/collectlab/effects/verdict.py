@@ -294,7 +294,7 @@ def verdicts(found: Sequence[Verdict], title: str = "What the strategy caused") 
         "answer",
         "what would settle it",
     ]
-    return Result(
+    return Verdicts(
         table=pd.DataFrame(rows, columns=columns),
         title=title,
         estimand="With it, minus without it; graded by the published rule.",

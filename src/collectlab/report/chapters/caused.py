@@ -19,7 +19,7 @@ from collectlab.effects.plan_status import status
 from collectlab.effects.policy_panel import payment_days
 from collectlab.effects.questions import AskedExperiment, Questions, load_questions
 from collectlab.effects.segments import by_segment
-from collectlab.effects.segments_result import ALIKE
+from collectlab.effects.segments_result import LARGER, SMALLER
 from collectlab.effects.sequential import ConfidenceSequence, confidence_sequence
 from collectlab.effects.settle import settling
 from collectlab.effects.stage_jump import stage_jump
@@ -27,6 +27,7 @@ from collectlab.effects.verdict import Verdict, verdict, verdicts
 from collectlab.effects.verdict_rule import CAUSAL, grade
 from collectlab.policy.targets import load_targets
 from collectlab.report.chapters import trials
+from collectlab.report.chapters.summary import Summary
 from collectlab.report.month import Month
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 #: The chance by which a check of the arms' selection may fail where nothing is wrong.
 SELECTION_LIMIT = 0.01
+#: Days with a new outcome from which on a test has a history to show.
+FEWEST_LOOKS = 10
 
 
 def asked(month: Month) -> Questions:
@@ -270,16 +273,24 @@ def by_segments(month: Month) -> Result:
     if not columns:
         raise NotAvailable("the plan names nothing that was known of an account before the draw (baseline).")
     found = by_segment(rows, columns, control=result.control, outcomes=outcome)
-    told = found.table["segment_by"].eq("all") | ~found.table["reading"].isin([ALIKE])
-    return dataclasses.replace(found, table=found.table[told])
+    if found.table["reading"].isin([LARGER, SMALLER]).any():
+        return found
+    # Where no segment differs, that is the answer; the segments' own figures would only invite to look for one.
+    whole = tuple(n for n in found.notes if n.startswith("No sign")) or found.says
+    rule_ = tuple(n for n in found.notes if n.startswith("A segment is reported"))
+    return Summary(table=found.table, estimand=found.estimand, sentences=(*whole, *rule_))
 
 
 def looks(month: Month) -> Result:
-    """The test day by day, where its plan allows it to be decided by a look."""
-    plan = next((a.plan for a in asked(month).experiments.values() if a.plan.peeking), None)
+    """The test day by day, with intervals that hold at every look, so that looking does no harm."""
+    arms = set(trials.strategies(month).table["arm"])
+    plan = next((a.plan for a in asked(month).experiments.values() if set(a.plan.arms) & arms), None)
     if plan is None:
-        raise NotAvailable("no test in force may be decided by a look, so it is read at its horizon only.")
-    return _looks(month, plan)
+        raise NotAvailable("params/questions.yml holds no plan of a test in force.")
+    found = _looks(month, plan)
+    if found.table["as_of"].nunique() < FEWEST_LOOKS:
+        raise NotAvailable("all accounts were drawn at much the same time, so there is one look only.")
+    return found
 
 
 def _looks(month: Month, plan: ExperimentPlan) -> ConfidenceSequence:
@@ -312,4 +323,6 @@ def stages(month: Month) -> Result:
     found = stage_jump(payment_days(month.book, month.episodes), days=days, cause="paid")
     level, against = grade(found)
     why = f": {against[0].says}" if against else "."
-    return dataclasses.replace(found, notes=(f"{level[:1].upper()}{level[1:]}{why}", *found.notes))
+    return dataclasses.replace(
+        found, notes=(f"By the published rule a jump here is {level}{why}", *found.notes)
+    )

@@ -39,7 +39,7 @@ class PaperTable(Result):
         rows = {self.control: [control_n], **{a: [format_value(sizes[a], "count")] for a in arms}}
         columns = ["Accounts"]
         for outcome, part in table.groupby("outcome", sort=False):
-            columns.append(label_of(str(outcome)).replace(" within ", ", ").replace(" after ", ", "))
+            columns.append(_heading(str(outcome)))
             unit = _short(part.iloc[0])
             rows[self.control].append(
                 format_value(part["control_mean"].iloc[0], "share" if unit == "points" else unit)
@@ -49,6 +49,12 @@ class PaperTable(Result):
                 rows[a].append(_cell(told.loc[a]) if a in told.index else "–")
         shown = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
         return shown.rename_axis("Arm").reset_index()
+
+
+def _heading(outcome: str) -> str:
+    """``paid_within_30`` as ``Paid, 30 d``."""
+    match = HORIZON.fullmatch(outcome)
+    return f"{match[1].replace('_', ' ').capitalize()}, {match[3]} d" if match else label_of(outcome)
 
 
 def _short(row: pd.Series) -> str:
@@ -76,7 +82,7 @@ def paper_table(result: ExperimentResult) -> PaperTable:
     ]  # the arm's worth tells them
     return PaperTable(
         table=result.table[result.table["outcome"].isin(kept)],
-        estimand=f"{result.estimand}. First row: {result.control} itself.",
+        estimand=f"{result.estimand}. First row: {result.control} itself. Current: not past due; d: days.",
         title=f"Effect of each arm against {result.control}: percentage points or money (standard error)",
         notes=(
             f"* p < {TOLD:g}, all arms of an outcome counted. Standard errors in brackets.",

@@ -220,7 +220,7 @@ def segments(month: Month) -> Result:
     return caused.by_segments(month)
 
 
-@part
+@part(folded=True)
 def looks(month: Month) -> Result:
     """The running test at every look."""
     return caused.looks(month)
@@ -247,7 +247,11 @@ def chosen_balance(month: Month) -> Result:
 @part
 def changed(month: Month) -> Result:
     """What changes of policy did."""
-    return caused.Told.of(caused.changes(month), "params/questions.yml names no change of policy.")
+    found = caused.changes(month)
+    if not found:
+        says = "No change of policy is asked about in this month (params/questions.yml)."
+        return Summary(table=pd.DataFrame({"change": [says]}), estimand="", sentences=(says,))
+    return caused.Told.of(found, "")
 
 
 @part(folded=True)
@@ -256,15 +260,28 @@ def stage_days(month: Month) -> Result:
     return caused.stages(month)
 
 
-@part
+@part(picture=False)
 def cost_by_channel(month: Month) -> Result:
-    """Cost by channel, and what followed."""
-    return costs.cost_benefit(
+    """What each channel cost."""
+    whole = costs.cost_benefit(
         month.from_start,
         month.book.table("payments"),
         month.book.table("actions"),
         by="channel",
         horizon=month.horizon,
+    )
+    table = whole.table[whole.table["measure"] == "cost"].drop(columns="measure")
+    table = table.assign(**{"per action": table["estimate"] / table["actions"]})
+    return Result(
+        table=table,
+        estimand=f"Cost of the actions within {month.horizon} days of the first day past due.",
+        unit="money",
+        title="What each channel cost",
+        notes=(
+            "What a channel brings is told by its verdict (chapter 2), not by what followed its contacts.",
+        ),
+        formats={"actions": "count", "contacts": "count", "per action": "money2"},
+        conf_level=whole.conf_level,
     )
 
 
