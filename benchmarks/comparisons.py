@@ -48,7 +48,7 @@ HEAD = (
 FOOT = (
     "\nTruth: over the accounts a method is about (naive and hazards: all; the others: those not trimmed). Bias is "
     "against\nthe same accounts; ± is the simulation's own standard error. Spread: standard deviation over books, wanted "
-    "equal to\nthe mean standard error. Intervals are nominal 95 %; checks are held to 5 %, balance to 0.1."
+    "equal to\nthe mean standard error. Intervals are nominal 95 %; checks are held to 5 %, balance to 0.1 or\nwhat chance leaves."
 )
 METHODS = ("naive", "adjusted", "weighted", "doubly robust", "grouped hazards")
 
