@@ -101,7 +101,9 @@ def test_one_sentence_for_each_grade_and_direction():
     assert spoilt.sentence == "What A caused cannot be told from this book: about sample_ratio."
     assert (spoilt.direction, spoilt.settle) == ("", "Draw lots.")
     weaker = said(result(attrition=False))
-    assert weaker.grade == SUGGESTIVE and weaker.sentence.endswith("It is not called causal: about attrition.")
+    assert weaker.grade == SUGGESTIVE and weaker.sentence.endswith(
+        "It is not called causal: about attrition."
+    )
 
 
 def test_a_check_outside_the_rule_is_told_as_a_caution():
