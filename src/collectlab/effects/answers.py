@@ -10,7 +10,7 @@ import pandas as pd
 from collectlab.core.engine import collect, scan
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.effects.cohort import cohort
-from collectlab.effects.compare import Comparison, compare
+from collectlab.effects.compare import Comparison, compare, compare_times
 from collectlab.effects.differences import differences
 from collectlab.effects.discontinuity import discontinuity
 from collectlab.effects.effect_result import EffectResult
@@ -94,6 +94,8 @@ def answer_choice(
             cluster="customer_id",
             placebo=[c for c in asked.placebo if c in have],
         )
+        if asked.outcome.startswith("cured_within_"):
+            found = _with_hazards(rows, asked, covariates, found)
     except (FrameError, NotAvailable) as error:
         found, refused = None, _one_line(error)
     if lost:
@@ -101,6 +103,24 @@ def answer_choice(
     settle = _settle(rows, "time_zero", asked.outcome, found, smallest, arms)
     results = [] if found is None else [found]
     return verdict(question, results, smallest=smallest, refused=refused, settle=settle, **words), found
+
+
+def _with_hazards(
+    rows: nw.LazyFrame, asked: AskedChoice, covariates: list[str], found: Comparison
+) -> Comparison:
+    """The same question by grouped hazards beside it, which take everybody for as long as they were followed."""
+    try:
+        hazards = compare_times(
+            rows,
+            treatment="strategy",
+            treated=asked.treatment,
+            covariates=covariates,
+            horizon=days_of(asked.outcome),
+            cluster="customer_id",
+        )
+    except (FrameError, NotAvailable):
+        return found
+    return found.beside(hazards)
 
 
 def answer_channel(

@@ -35,13 +35,10 @@ _WHY = {
         "It rests on branches that changed later going on as they did; whatever else changed in the same branches "
         "at the same time is in it"
     ),
-    "target_trial": (
-        "People chose, so that what they went by and the book does not hold could still explain it; what it holds "
-        "is allowed for"
-    ),
-    "comparison": (
-        "People chose, so that what they went by and the book does not hold could still explain it; what it holds "
-        "is allowed for"
+    **dict.fromkeys(
+        ("target_trial", "comparison"),
+        "People chose, so that what they went by and the book does not hold could still explain it; what it holds is "
+        "allowed for",
     ),
     "series": "Everything else that changed on that date is in it",
     "stage_jump": "Several things change on that day, and only those still past due reach it",

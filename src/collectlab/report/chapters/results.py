@@ -200,6 +200,12 @@ def experiment(month: Month) -> Result:
 
 
 @part(picture=False)
+def experiment_times(month: Month) -> Result:
+    """How much sooner accounts of an arm cure."""
+    return trials.times(month)
+
+
+@part(picture=False)
 def worth(month: Month) -> Result:
     """What each arm of the test is worth."""
     return paper.worth_table(trials.worth_of(month))

@@ -16,7 +16,9 @@ from collectlab.effects.effect_result import Check
 from collectlab.effects.experiment import experiment
 from collectlab.effects.experiment_checks import book_checks, experiment_checks
 from collectlab.effects.experiment_result import ExperimentResult
+from collectlab.effects.experiment_times import experiment_curves
 from collectlab.effects.experiment_worth import worth
+from collectlab.measures.cure import midway
 from collectlab.measures.drivers import COVARIATES
 from collectlab.report.month import Month
 
@@ -78,6 +80,15 @@ def worth_of(month: Month) -> ExperimentResult:
             cost=f"cost_within_{days}",
             control=month.control or None,
         ),
+    )
+
+
+def times(month: Month) -> ExperimentResult:
+    """How much sooner accounts of an arm cure, over everybody for as long as they were followed."""
+    if at_assignment(month):
+        raise NotAvailable("accounts were past due when they were assigned, and their days count from there.")
+    return experiment_curves(
+        midway(frame(month)), control=month.control or None, entry="entry_day", horizons=(30, 60, 90)
     )
 
 
