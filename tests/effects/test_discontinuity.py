@@ -182,3 +182,17 @@ def test_the_chart_has_both_sides():
     ax = result.plot()
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["without", "with"]
     assert result.bins.query("treated")["score"].max() < 600 <= result.bins.query("~treated")["score"].min()
+
+
+def test_an_accounts_episodes_count_once_in_the_density():
+    rng = np.random.default_rng(8)
+    score = rng.integers(560, 720, 600).astype(float)
+    frame = pd.DataFrame({"score": score, "account": np.arange(600), "y": rng.random(600) < 0.5})
+    again = pd.concat([frame] * 4, ignore_index=True).assign(y=rng.random(2400) < 0.5)
+    options = {"score": "score", "cutoff": 640, "outcome": "y"}
+    once = discontinuity(frame, **options).check("density")
+    assert discontinuity(again, **options, cluster="account").check("density").value == once.value
+    # Where a cluster holds many scores (a branch), every row counts.
+    branch = again.assign(branch=again["account"] % 12)
+    every = discontinuity(again, **options).check("density").value
+    assert discontinuity(branch, **options, cluster="branch").check("density").value == every

@@ -115,7 +115,7 @@ def discontinuity(
     Returns
     -------
     DiscontinuityResult
-        Checks: ``density`` (no heap of accounts on one side of the cutoff: ``rddensity``), ``covariates`` (none jumps, with
+        Checks: ``density`` (no heap of accounts on one side of the cutoff: ``rddensity``, and a count of the nearest), ``covariates`` (none jumps, with
         Bonferroni), ``placebo_cutoffs`` (no jump at the medians of either side), ``enough`` (accounts inside the bandwidth),
         ``mass_points`` (different scores there), and ``rule_followed`` where ``received`` is given.
 
@@ -166,7 +166,7 @@ def discontinuity(
     sharp = fits[1 if received else 0][3]
     bandwidth = float(sharp.bws.loc["h", "left"])
     checks = [
-        density(s, cutoff),
+        density(_once(data), cutoff),
         continuity(data, side, covariates, cluster),
         placebo(data, side),
         enough(side.sizes(sharp), bandwidth),
@@ -200,3 +200,10 @@ def _number(cutoff: Any) -> float:
     if not kind or not np.isfinite(float(cutoff)):
         raise FrameError(f"cutoff is {cutoff!r}. Allowed: a number.")
     return float(cutoff)
+
+
+def _once(data: pd.DataFrame) -> np.ndarray:
+    """The scores, each once per cluster that has only one: an account's episodes repeat its score, and are no heap."""
+    if "cluster" in data and (data.groupby("cluster")["score"].nunique() <= 1).all():
+        data = data.drop_duplicates("cluster")
+    return data["score"].to_numpy(float)
