@@ -1,13 +1,13 @@
 """Whether target trials recover what starting a channel causes, where the usual comparison does not.
 
-    python benchmarks/target_trials.py --books 200 --processes 2 > benchmarks/target_trials.txt
+    python benchmarks/target_trials.py --books 400 --processes 2 > benchmarks/target_trials.txt
 
 Each book is 6,000 accounts of a simulated bank; accounts are drawn one by one, so that a bank of 120,000 is twenty
 books, lived in one pass over its days. Time zero is the first month-end at which an account is seen
 past due (for letters, more than 30 days). The truth is that of the same accounts lived twice with the same luck:
 once with the first action of the channel on a day drawn evenly from the grace period, once without any; it is
-averaged over the books. Ends are dated to the day, so that dating them is not the question here. Not run in CI; a
-quarter of an hour on two idle cores.
+averaged over the books. Ends are dated to the day, so that dating them is not the question here. Not run in CI; half
+an hour on two cores.
 """
 
 from __future__ import annotations

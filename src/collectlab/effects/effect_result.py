@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -81,10 +82,30 @@ class EffectResult(Result):
 
     def checks_table(self) -> Result:
         """The checks as a table: check, result, what it says."""
-        words = {True: "holds", False: "fails", None: "not made"}
-        rows = [(c.name.replace("_", " "), words[c.passed], c.says) for c in self.checks]
-        return Result(
-            table=pd.DataFrame(rows, columns=["check", "result", "what it says"]),
-            title="Checks",
-            estimand="What must hold for the estimate to be an effect.",
-        )
+        return checks_table(self.checks)
+
+
+def checks_table(checks: Sequence[Check], title: str = "Checks") -> Result:
+    """Checks as a table: check, result (holds, fails, not made), what it says.
+
+    Parameters
+    ----------
+    checks : sequence of Check
+    title : str
+
+    Returns
+    -------
+    Result
+
+    Examples
+    --------
+    >>> checks_table([Check(name="sample_ratio", passed=True, says="As drawn.")]).table.values.tolist()
+    [['sample ratio', 'holds', 'As drawn.']]
+    """
+    words = {True: "holds", False: "fails", None: "not made"}
+    rows = [(c.name.replace("_", " "), words[c.passed], c.says) for c in checks]
+    return Result(
+        table=pd.DataFrame(rows, columns=["check", "result", "what it says"]),
+        title=title,
+        estimand="What must hold for the estimate to be an effect.",
+    )

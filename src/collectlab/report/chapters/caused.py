@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from collectlab.core import engine
-from collectlab.core.errors import CollectlabError, FrameError, NotAvailable
+from collectlab.core.errors import CollectlabError, FrameError, NotAvailable, first_few
 from collectlab.core.results import Result
 from collectlab.effects.answers import answer_change, answer_channel, answer_choice, days_of
 from collectlab.effects.effect_result import Check, EffectResult
@@ -17,7 +17,7 @@ from collectlab.effects.experiment_result import label_of
 from collectlab.effects.plan import ExperimentPlan
 from collectlab.effects.plan_status import status
 from collectlab.effects.policy_panel import payment_days
-from collectlab.effects.questions import AskedExperiment, Questions, load_questions
+from collectlab.effects.questions import AskedExperiment
 from collectlab.effects.segments import by_segment
 from collectlab.effects.segments_result import LARGER, SMALLER
 from collectlab.effects.sequential import ConfidenceSequence, confidence_sequence
@@ -27,6 +27,7 @@ from collectlab.effects.verdict import Verdict, verdict, verdicts
 from collectlab.effects.verdict_rule import CAUSAL, grade
 from collectlab.policy.targets import load_targets
 from collectlab.report.chapters import trials
+from collectlab.report.chapters.asked import plans, questions
 from collectlab.report.chapters.summary import Summary
 from collectlab.report.month import Month
 
@@ -37,14 +38,6 @@ if TYPE_CHECKING:
 SELECTION_LIMIT = 0.01
 #: Days with a new outcome from which on a test has a history to show.
 FEWEST_LOOKS = 10
-
-
-def asked(month: Month) -> Questions:
-    """The questions of ``params/questions.yml`` that the month asks."""
-    path = month.params / "questions.yml"
-    if not path.exists():
-        return Questions(stage_days=())
-    return month.once("questions", lambda: load_questions(path).on(month.end))
 
 
 def smallest(month: Month) -> float:
@@ -63,11 +56,11 @@ def _experiments(month: Month) -> list[Verdict]:
         result = trials.strategies(month)
     except (NotAvailable, FrameError):
         return []
-    plans = [a for a in asked(month).experiments.values() if set(a.plan.arms) & set(result.table["arm"])]
-    if not plans:
-        arms = list(dict.fromkeys(result.table["arm"]))
+    arms = list(dict.fromkeys(result.table["arm"]))
+    planned = plans(month, {result.control, *arms})
+    if not planned:
         return [_of_arm(month, result, a, result.table["outcome"].iloc[0], None) for a in arms]
-    return [_of_arm(month, result, a, plan.plan.outcome, plan) for plan in plans for a in plan.plan.arms]
+    return [_of_arm(month, result, a, p.plan.outcome, p) for p in planned for a in p.plan.arms]
 
 
 def _of_arm(month: Month, result: Any, arm: str, outcome: str, planned: AskedExperiment | None) -> Verdict:
@@ -76,7 +69,13 @@ def _of_arm(month: Month, result: Any, arm: str, outcome: str, planned: AskedExp
     else:
         question = f"{label_of(outcome)}: does {arm} do better than {result.control}?"
     limit = abs(planned.plan.smallest_effect) if planned else smallest(month)
-    row = result.table[(result.table["arm"] == arm) & (result.table["outcome"] == outcome)].iloc[0]
+    rows = result.table[(result.table["arm"] == arm) & (result.table["outcome"] == outcome)]
+    if rows.empty or (planned and planned.plan.control != result.control):
+        told = first_few(list(dict.fromkeys(result.table["outcome"])), 20)
+        why = f"the book has no comparison of {arm} with {planned.plan.control if planned else result.control} on {outcome}. It has: {told}, against "
+        refused = f"{why}{result.control}."
+        return verdict(question, [], treatment=arm, control=result.control, refused=refused)
+    row = rows.iloc[0]
     frame = trials.frame(month)
     drawn = (planned.baseline, planned.plan.shares) if planned else ()
     more = [*trials.checks(month, *drawn), *_selection(month)]
@@ -86,7 +85,7 @@ def _of_arm(month: Month, result: Any, arm: str, outcome: str, planned: AskedExp
             day = trials.day_one(month)
             more += status(planned.plan, frame, month.end, assigned_on=day, interval=by).checks
         except FrameError as error:
-            more.append(Check(name="horizon", passed=None, says=" ".join(str(error).split())))
+            more.append(Check(name="horizon", passed=False, says=" ".join(str(error).split())))
     share = row["unit"] == "points"
     days = engine.collect(frame.select(trials.day_one(month)))[trials.day_one(month)]
     span = ((pd.to_datetime(days).max() - pd.to_datetime(days).min()).days + 1) / (365.25 / 12)
@@ -163,7 +162,7 @@ def _each(month: Month, section: str, answer: Any) -> list[tuple[Verdict, Any]]:
 
     def made() -> list[tuple[Verdict, Any]]:
         found = []
-        for question in getattr(asked(month), section).values():
+        for question in getattr(questions(month), section).values():
             try:
                 found.append(answer(question))
             except CollectlabError as error:
@@ -248,28 +247,17 @@ class Drawn(Result):
         return getattr(self.comparison, f"plot_{self.chart}")(ax=ax)
 
 
-def checks_of(checks: Sequence[Check], title: str) -> Result:
-    """Checks as a table."""
-    words = {True: "holds", False: "fails", None: "not made"}
-    rows = [(c.name.replace("_", " "), words[c.passed], c.says) for c in checks]
-    return Result(
-        table=pd.DataFrame(rows, columns=["check", "result", "what it says"]),
-        title=title,
-        estimand="What must hold for the estimate to be an effect.",
-    )
-
-
 def by_segments(month: Month) -> Result:
     """Whether the test's effect differs by what was known of an account before it."""
     result = trials.strategies(month)
     verdict_ = next(iter(experiments(month)), None)
     if verdict_ is None or verdict_.grade != CAUSAL:
         raise NotAvailable("the test has no causal answer yet, and its parts have less.")
-    plans = [a for a in asked(month).experiments.values() if set(a.plan.arms) & set(result.table["arm"])]
-    outcome = plans[0].plan.outcome if plans else result.table["outcome"].iloc[0]
+    planned = plans(month, {result.control, *result.table["arm"]})
+    outcome = planned[0].plan.outcome if planned else result.table["outcome"].iloc[0]
     rows = trials.frame(month)
     have = rows.collect_schema().names()
-    columns = [c for c in (plans[0].baseline if plans else ()) if c in have]
+    columns = [c for c in (planned[0].baseline if planned else ()) if c in have]
     if not columns:
         raise NotAvailable("the plan names nothing that was known of an account before the draw (baseline).")
     found = by_segment(rows, columns, control=result.control, outcomes=outcome)
@@ -283,8 +271,8 @@ def by_segments(month: Month) -> Result:
 
 def looks(month: Month) -> Result:
     """The test day by day, with intervals that hold at every look, so that looking does no harm."""
-    arms = set(trials.strategies(month).table["arm"])
-    plan = next((a.plan for a in asked(month).experiments.values() if set(a.plan.arms) & arms), None)
+    result = trials.strategies(month)
+    plan = next((a.plan for a in plans(month, {result.control, *result.table["arm"]})), None)
     if plan is None:
         raise NotAvailable("params/questions.yml holds no plan of a test in force.")
     found = _looks(month, plan)
@@ -313,7 +301,7 @@ def _at_the_last_look(month: Month, plan: ExperimentPlan) -> EffectResult:
 
 def stages(month: Month) -> Result:
     """Whether the daily rate of payment jumps on the days on which the strategy changes stage."""
-    days = asked(month).stage_days
+    days = questions(month).stage_days
     if not days:
         raise NotAvailable("params/questions.yml names no stage_days.")
     if not month.book.about.exact_dpd:

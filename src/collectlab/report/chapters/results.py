@@ -10,12 +10,12 @@ import pandas as pd
 from collectlab.core import engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.results import Result
+from collectlab.effects.effect_result import checks_table
 from collectlab.measures import actions, costs, cure, survival
 from collectlab.measures import drivers as regression
 from collectlab.measures import recovery as money
 from collectlab.measures import roll_rates as rolls
 from collectlab.report.chapters import caused, changes, leagues, paper, trials
-from collectlab.report.chapters.caused import checks_of
 from collectlab.report.chapters.summary import Summary, with_interval
 from collectlab.report.month import Month
 from collectlab.report.parts import part
@@ -217,7 +217,7 @@ def experiment_checks(month: Month) -> Result:
     found = caused.experiments(month)
     if not found:
         raise NotAvailable("no account was assigned at random.")
-    return checks_of(found[0].checks, "Checks of the test")
+    return checks_table(found[0].checks, "Checks of the test")
 
 
 @part(picture=False)

@@ -11,6 +11,7 @@ from collectlab.core import engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.results import Result
 from collectlab.effects.after_assignment import fell_past_due, first_episodes
+from collectlab.effects.answers import days_of
 from collectlab.effects.assigned import experiment_frame, first_assignments
 from collectlab.effects.effect_result import Check
 from collectlab.effects.experiment import experiment
@@ -20,6 +21,7 @@ from collectlab.effects.experiment_times import experiment_curves
 from collectlab.effects.experiment_worth import worth
 from collectlab.measures.cure import midway
 from collectlab.measures.drivers import COVARIATES
+from collectlab.report.chapters.asked import plans
 from collectlab.report.month import Month
 
 #: Outcomes of a strategy in waiting, and of a letter that went out; those that the book tells.
@@ -37,6 +39,7 @@ def _strategies(month: Month) -> ExperimentResult:
     rows = frame(month)
     have = rows.collect_schema().names()
     control = month.control or None
+    planned = [o for o in planned_outcomes(month) if o in have]
     if at_assignment(month):
         result = experiment(rows, control=control)
         # Whether the debt is gone is told by the snapshots: payments alone do not show interest and fees.
@@ -46,9 +49,10 @@ def _strategies(month: Month) -> ExperimentResult:
             *_by_horizon("amount", have),
             *_by_horizon("complaints", have)[-1:],
         ]
-        outcomes = [o for o in told if _varies(rows, o)]
+        outcomes = [o for o in dict.fromkeys([*told, *planned]) if _varies(rows, o)]
         return experiment(rows, control=control, outcomes=outcomes) if outcomes else result
-    result = experiment(rows, control=control, outcomes=[c for c in AFTER_DAY_0 if c in have])
+    told = [c for c in (*AFTER_DAY_0, *planned) if c in have]
+    result = experiment(rows, control=control, outcomes=list(dict.fromkeys(told)))
     return dataclasses.replace(
         result,
         title=f"{result.title}: the first episode after it",
@@ -96,11 +100,18 @@ def frame(month: Month) -> nw.LazyFrame:
     """One row per account of the test that the answer counts."""
 
     def made() -> nw.LazyFrame:
+        days = {days_of(outcome) for outcome in planned_outcomes(month)}
         if at_assignment(month):
-            return experiment_frame(month.book, horizons=HORIZONS)
-        return first_episodes(month.book, month.episodes, horizons=(60, 90))
+            return experiment_frame(month.book, horizons=sorted({*HORIZONS, *days}))
+        return first_episodes(month.book, month.episodes, horizons=sorted({60, 90, *days}))
 
     return month.once("frame of the test", made)
+
+
+def planned_outcomes(month: Month) -> list[str]:
+    """The outcomes that the plans in force are decided by."""
+    drawn = engine.collect(first_assignments(month.book.table("assignments")).select("strategy"))["strategy"]
+    return [asked.plan.outcome for asked in plans(month, set(drawn))]
 
 
 def day_one(month: Month) -> str:
