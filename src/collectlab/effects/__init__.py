@@ -34,7 +34,6 @@ from collectlab.effects.target_trial import (
     TargetTrial,
     refuse_later,
     target_trial,
-    target_trial_rows,
 )
 from collectlab.effects.verdict import Verdict, grade, rule, verdict, verdicts
 
@@ -87,7 +86,6 @@ __all__ = [
     "stage_jump",
     "status",
     "target_trial",
-    "target_trial_rows",
     "verdict",
     "verdicts",
     "worth",
