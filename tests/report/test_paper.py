@@ -31,8 +31,8 @@ OUTCOMES = ["paid_within_30", "paid_within_90", "amount_within_90"]
 def test_the_control_stands_first_with_its_own_level_and_arms_with_their_effects():
     result = experiment(people(), control="none", outcomes=OUTCOMES)
     shown = paper_table(result).display_table()
-    assert shown["Arm"].tolist() == ["none", "firm", "plain"]
-    assert list(shown.columns) == ["Arm", "Accounts", "Paid, 30 d", "Paid, 90 d", "Amount, 90 d"]
+    assert shown["Arm (accounts)"].tolist() == ["none (400)", "firm (400)", "plain (400)"]
+    assert list(shown.columns) == ["Arm (accounts)", "Paid, 30 d", "Paid, 90 d", "Amount, 90 d"]
     firm = result.table.query("arm == 'firm' and outcome == 'paid_within_90'").iloc[0]
     assert shown.loc[0, "Paid, 90 d"] == f"{100 * firm['control_mean']:.1f} %"
     assert shown.loc[1, "Paid, 90 d"] == f"{100 * firm['estimate']:+.1f} ({100 * firm['std_error']:.1f})*"

@@ -34,10 +34,8 @@ class PaperTable(Result):
     def display_table(self) -> pd.DataFrame:
         table = self.table
         arms = list(dict.fromkeys(table["arm"]))
-        control_n = format_value(int(table["control_n"].max()), "count")
-        sizes = {a: int(table.loc[table["arm"] == a, "n"].max()) for a in arms}
-        rows = {self.control: [control_n], **{a: [format_value(sizes[a], "count")] for a in arms}}
-        columns = ["Accounts"]
+        rows: dict[str, list[str]] = {self.control: [], **{a: [] for a in arms}}
+        columns = []
         for outcome, part in table.groupby("outcome", sort=False):
             columns.append(_heading(str(outcome)))
             unit = _short(part.iloc[0])
@@ -47,8 +45,11 @@ class PaperTable(Result):
             told = part.set_index("arm")
             for a in arms:
                 rows[a].append(_cell(told.loc[a]) if a in told.index else "–")
-        shown = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-        return shown.rename_axis("Arm").reset_index()
+        sizes = {a: int(table.loc[table["arm"] == a, "n"].max()) for a in arms}
+        sizes[self.control] = int(table["control_n"].max())
+        shown = pd.DataFrame(list(rows.values()), columns=columns)
+        shown.insert(0, "Arm (accounts)", [f"{a} ({format_value(sizes[a], 'count')})" for a in rows])
+        return shown
 
 
 def _heading(outcome: str) -> str:
