@@ -34,7 +34,6 @@ def connection() -> duckdb.DuckDBPyConnection:
         con = duckdb.connect(":memory:")
         con.execute("SET preserve_insertion_order = false")
         con.execute("SET TimeZone = 'UTC'")
-        con.execute("SET enable_progress_bar = false")  # it writes into what a script or a notebook prints
         con.execute("SET arrow_large_buffer_size = true")
         con.execute(f"SET temp_directory = {quote_text(Path(tempfile.gettempdir()) / 'collectlab')}")
         if memory := os.environ.get("COLLECTLAB_MEMORY"):
