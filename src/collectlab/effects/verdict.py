@@ -172,7 +172,7 @@ def verdict(
     refused : str
         Why no estimate was made.
     settle : str
-        The experiment that would settle it (see :func:`collectlab.effects.design.settling`); kept unless the answer is
+        The experiment that would settle it (see :func:`collectlab.effects.settle.settling`); kept unless the answer is
         causal and decided.
 
     Returns
