@@ -302,6 +302,40 @@ def test_planted_problems_can_be_seen_and_left_out(frames):
     assert list(clean.truth["problems"]["problem"]) == list(PROBLEMS)
 
 
+def test_a_stage_entered_late_is_worked_like_the_one_before():
+    """Between day 31 and day 50 Branch 04 sends no letters; the other branches do."""
+
+    def letters(problems):
+        made = simulate(4_000, months=12, truth_accounts=0, problems=problems, snapshots="daily")
+        tables = {
+            n: t.to_pandas() for n, t in made.book_tables.items() if n in ("accounts", "actions", "snapshots")
+        }
+        sent = tables["actions"].query("channel == 'letter'")
+        sent = sent.assign(as_of=sent["at"].dt.date).merge(tables["accounts"][["account_id", "branch"]])
+        sent = sent.merge(tables["snapshots"], on=["account_id", "as_of"])
+        early = sent[sent["days_past_due"].between(31, 49)]
+        return (early["branch"] == "Branch 04").sum(), len(early)
+
+    here, all_ = letters(("late_stage",))
+    assert here == 0 and all_ > 50
+    here, all_ = letters(())
+    assert here > 0
+
+
+def test_hardship_that_was_told_is_pressed_by_one_team():
+    """Calls in the 60 days after hardship was first told, per case."""
+    acts = (
+        simulate(6_000, truth_accounts=0, problems=("pressed_hardship",)).book_tables["actions"].to_pandas()
+    )
+    calls = acts[acts["channel"] == "call"]
+    told = acts[acts["outcome"] == "hardship"].groupby("account_id")["at"].min().rename("told")
+    cases = calls.groupby("account_id")["team"].first().to_frame().join(told, how="inner")
+    after = calls.join(told, on="account_id", how="inner")
+    after = after[(after["at"] > after["told"]) & (after["at"] <= after["told"] + pd.Timedelta("60D"))]
+    each = after.groupby("team").size() / cases.groupby("team").size()
+    assert each["Call team 1"] > 2 * each.drop("Call team 1").max()
+
+
 @pytest.mark.parametrize("accounts, months", [(1, 1), (2, 1), (7, 3)])
 def test_tiny_books_keep_all_tables(accounts, months, tmp_path):
     made = simulate(accounts, months=months, truth_accounts=0)

@@ -35,6 +35,20 @@ PROBLEMS = {
         -1.3,
         0.0,
     ),
+    "late_stage": (
+        "branch",
+        "Branch 04",
+        "days past due until which accounts are worked as if they were 1 to 30 days past due",
+        50,
+        30,
+    ),
+    "pressed_hardship": (
+        "team",
+        "Call team 1",
+        "further daily chance of a call in the 60 days after hardship is noted, relief or not",
+        0.20,
+        0.0,
+    ),
 }
 
 _MASK = (1 << 64) - 1

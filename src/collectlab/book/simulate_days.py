@@ -185,7 +185,11 @@ class Days(Ledger):
         """At most one action an account a day. Returns who pleaded hardship."""
         a, luck = self.a, self.luck
         stage = np.searchsorted([30, 60, 90, 180], dpd, side="left")
-        edges = np.cumsum(self.changed.chances(self, i, stage), axis=1)
+        stage[self._worked_late(i, dpd)] = 0
+        pressed = self._pressed(i, day)
+        chances = self.changed.chances(self, i, stage)
+        chances[:, CALL] += bank.PROBLEMS["pressed_hardship"][3] * pressed
+        edges = np.cumsum(chances, axis=1)
         channel = (luck.uniform(a["key"][i], "act", day)[:, None] >= edges).sum(axis=1)
         automatic = np.where((dpd == 3) | (dpd == 10), SMS, np.where(dpd == 7, EMAIL, 7))
         placed = self.placed[i]
@@ -195,7 +199,7 @@ class Days(Ledger):
         channel = np.where(starts, a["start_channel"][i], channel)
         human = channel >= CALL
         channel[human & (today.weekday() == 6)] = 7
-        channel[human & (self.quiet_until[i] >= day)] = 7
+        channel[human & (self.quiet_until[i] >= day) & ~(pressed & (channel == CALL))] = 7
         channel[(channel == AGENCY) & (self.agency[i] < 0)] = 7
         channel[self.held_back(i, channel, day)] = 7
         at = np.flatnonzero(channel < 7)
@@ -235,10 +239,24 @@ class Days(Ledger):
         part = np.where(luck.uniform(key[free], "promise part", day) < 0.65, 1.0, 0.5)
         self.promise_cents[p] = np.maximum(np.round(arrears[at][free] * part / 100), 1).astype(np.int64) * 100
         hardship[at[(outcome == HARDSHIP) & spoke]] = True
+        self.pleaded[j[(outcome == HARDSHIP) & spoke]] = day
         care.log(self, j, channel, day, connected, outcome, third)
         care.note_reasons(self, j[spoke], day)
         care.complain(self, j, channel, third, day)
         return hardship
+
+    def _worked_late(self, i, dpd) -> np.ndarray:
+        """Whether accounts ``i`` have reached the second stage and are still worked as in the first."""
+        if "late_stage" not in self.settings.problems:
+            return np.zeros(len(i), bool)
+        return (self.a["branch"][i] == 3) & (dpd <= bank.PROBLEMS["late_stage"][3])
+
+    def _pressed(self, i, day: int) -> np.ndarray:
+        """Whether accounts ``i`` have told of hardship and are called all the more."""
+        if "pressed_hardship" not in self.settings.problems:
+            return np.zeros(len(i), bool)
+        told = (self.pleaded[i] >= self.began[i]) & (day - self.pleaded[i] <= 60)
+        return told & (self.a["team"][i] == 0) & self.placed[i]
 
     def held_back(self, i, channel, day: int) -> np.ndarray:
         """Whether a lever keeps ``channel`` from accounts ``i`` on ``day``."""

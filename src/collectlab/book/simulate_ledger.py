@@ -120,6 +120,7 @@ class Ledger:
         self.arrangement_end = np.full(n, NEVER)
         self.arrangements = 0
         self.quiet_until = np.full(n, NEVER)
+        self.pleaded = np.full(n, NEVER)
         self.forborne = np.zeros(n, bool)
         self.complained = np.zeros(n, bool)
         self.agency = np.full(n, NEVER, np.int8)
