@@ -259,6 +259,25 @@ def test_a_time_zone_is_refused():
         opened(actions=pd.DataFrame({"account_id": [1], "at": at, "channel": "sms"}))
 
 
+def test_a_written_offset_is_cut_off_and_a_time_in_utc_is_set_aside():
+    """10:30+08:00 says that it was 10:30 there; 02:30Z does not say what time it was."""
+    at = ["2026-01-05 10:30+08:00", "2026-01-05T10:30:00", "2026-01-05T02:30:00Z"]
+    book = opened(actions=pd.DataFrame({"account_id": 1, "at": at, "channel": ["sms", "call", "email"]}))
+    kept = book.table("actions").collect().to_pandas()
+    assert kept["at"].astype(str).unique().tolist() == ["2026-01-05 10:30:00"]
+    assert len(kept) == 2
+    assert adds_up(book)
+
+
+def test_an_action_before_its_account_existed_is_set_aside():
+    accounts = ACCOUNTS.assign(originated_on="2026-01-05")
+    at = ["2026-01-04 23:59", "2026-01-05 00:00"]
+    book = opened(accounts, actions=pd.DataFrame({"account_id": 1, "at": at, "channel": "call"}))
+    assert len(book.table("actions").collect().to_pandas()) == 1
+    assert "at before the account's originated_on" in str(why(book, "actions"))
+    assert adds_up(book)
+
+
 @pytest.mark.parametrize("table", ["accounts", "snapshots"])
 def test_an_empty_book_is_refused(table):
     tables = {"accounts": ACCOUNTS, "snapshots": snapshots()}

@@ -2,7 +2,8 @@
 
 A frozen book is what a month's run reads, so that the month can be replayed. The same input gives the
 same Parquet bytes, whatever the row order, the number of threads or the format it came in: every table is
-written in a full order. A frozen book appears whole or not at all.
+written in a full order. A frozen book appears whole or not at all. With a key, identifiers are replaced by
+pseudonyms and free text is left out (:mod:`collectlab.book.freeze_private`).
 
     frozen/
       accounts.parquet  snapshots.parquet  …      the accepted rows, typed and sorted
@@ -18,8 +19,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ import yaml
 
 import collectlab
 from collectlab.book.check_read import plain
+from collectlab.book.freeze_private import private
 from collectlab.book.open import Book, open_book
 from collectlab.book.partial import partial_folder
 from collectlab.book.schema import TABLES
 from collectlab.book.schema_about import About
 from collectlab.core.engine import connection, quote, quote_text
 from collectlab.core.errors import BookError
+from collectlab.core.privacy import Key
 
 #: Row groups of this many rows can be shared among cores, and a reader can skip most of them.
 ROW_GROUP = 122_880
@@ -46,6 +49,8 @@ def freeze(
     *,
     until: dt.date | str | None = None,
     progress: Callable[[str], None] | None = None,
+    key: Key | str | None = None,
+    keep: Collection[str] = (),
 ) -> Book:
     """Write the frozen book of ``source`` into the new folder ``target``, whole or not at all.
 
@@ -59,6 +64,11 @@ def freeze(
         Freeze only what was known at the end of that day.
     progress : callable, optional
         Called with a line of text for each table that has been written.
+    key : Key or str, optional
+        With it, identifiers are replaced by pseudonyms and free text is left out
+        (:func:`collectlab.book.freeze_private.private`). A book that was frozen with a key keeps its pseudonyms.
+    keep : collection of str
+        With a key: columns to keep whatever they look like, as ``column`` or ``table.column``.
 
     Returns
     -------
@@ -89,7 +99,9 @@ def freeze(
     book = open_book(source)
     if until is not None:
         book = book.until(until)
-    with _disk_words(target), _whole_or_not(target) as folder:
+    secret = Key(key) if isinstance(key, str) else key
+    shown = private(book, secret, keep) if secret is not None else nullcontext(book)
+    with _disk_words(target), _whole_or_not(target) as folder, shown as book:
         _write(book, folder, progress or (lambda _: None))
     return open_frozen(target, book.about, book.name, verified=True)
 

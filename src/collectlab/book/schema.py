@@ -251,6 +251,12 @@ _ACTIONS = Table(
             allowed="promised_on on or after the day of the action",
             shows="promised_on",
         ),
+        Rule(
+            reason="at before the account's originated_on",
+            broken="CAST({at} AS DATE) < {accounts.originated_on}",
+            allowed="at on or after originated_on",
+            shows="at",
+        ),
     ),
 )
 
