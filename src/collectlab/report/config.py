@@ -45,6 +45,7 @@ class ReportConfig(BaseModel):
     notebooks: str = "notebooks"
     sections: list[str] = Field(default_factory=lambda: list(SECTIONS), min_length=1)
     out: str = "outputs"
+    keep_columns: list[str] = []
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ def build(folder: Path, plan: Plan, month: str) -> dict[str, Any]:
         "title": config["title"],
         "month": month,
         "definition": config["definition"],
-        "synthetic": _synthetic(folder / "book"),
+        "synthetic": bool(_about(folder / "book").get("synthetic")),
+        "pseudonyms": _about(folder / "book").get("privacy") or "none: the book is synthetic",
         "config": {**config, "month": month},
         # Where things lay on this machine is nobody's business later.
         # Where the report was put is no input of it.
@@ -115,13 +116,27 @@ def build(folder: Path, plan: Plan, month: str) -> dict[str, Any]:
     }
 
 
-def _synthetic(book: Path) -> bool:
+def _about(book: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        return bool(yaml.safe_load((book / "book.yml").read_text(encoding="utf-8")).get("synthetic"))
-    except (OSError, AttributeError, yaml.YAMLError):
-        return False
+        said = yaml.safe_load((book / "book.yml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def other_keys(target: Path, fingerprint: str) -> list[str]:
+    """The reports beside ``target``, or in its place, whose pseudonyms come of another key."""
+    found = []
+    for path in sorted(target.parent.glob(f"*/{NAME}")):
+        try:
+            made_of = json.loads(path.read_text(encoding="utf-8"))["pseudonyms"]["key"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if made_of != fingerprint:
+            found.append(f"{path.parent.name} ({made_of})")
+    return found
 
 
 def write(manifest: dict[str, Any], folder: Path) -> None:

@@ -14,6 +14,7 @@ from collectlab.report.execute import Workers
 from collectlab.report.staging import staged, stop_if_told, stoppable
 
 if TYPE_CHECKING:
+    from collectlab.core.privacy import Key
     from collectlab.report.config import Plan
 
 
@@ -78,7 +79,8 @@ def run(
         with Workers(count, scratch) as workers, _Progress(progress) as shown:
             last_day = month_bounds(month)[1]
             shown.say(f"{month}: freezing the book as it was known on {last_day}")
-            _freeze(book, folder / "book", last_day, lambda line: shown.say(f"  {line}"))
+            key = _key(book, plan, target, shown.say)
+            _freeze(book, folder / "book", last_day, key, plan, lambda line: shown.say(f"  {line}"))
             _keep_params(plan, folder, month)
             shown.say(f"{month}: {len(plan.notebooks)} notebooks, {count} at a time")
             shown.chapters([p.stem for p in plan.notebooks])
@@ -143,7 +145,33 @@ def _some_account(part: Any, population: str) -> None:
         )
 
 
-def _freeze(book: Any, target: Path, last_day: Any, progress: Callable[[str], None]) -> None:
+def _key(book: Any, plan: Plan, target: Path, say: Callable[[str], None]) -> Key | None:
+    """The key of the pseudonyms; None for a book of nobody's, or one that has pseudonyms already."""
+    from collectlab.book.freeze_private import is_private
+    from collectlab.core.privacy import VARIABLE, find_key
+    from collectlab.report import manifest
+
+    if book.synthetic:
+        say("  the book is synthetic: no one stands behind its identifiers, and they are kept as they are")
+        return None
+    if is_private(book):
+        say("  the book was frozen with pseudonyms, and keeps them")
+        return None
+    if (plan.params.parent / manifest.NAME).is_file() and VARIABLE not in os.environ:
+        raise ParamsError(
+            f"params: {plan.params.parent.name}/ is a finished report, and the key of the pseudonyms is not kept in "
+            f"one. Allowed: the project's own params, or the key in the environment variable {VARIABLE}."
+        )
+    key, where = find_key(plan.params)
+    say(f"  {where}")
+    if others := manifest.other_keys(target, key.fingerprint):
+        say(f"  made with another key, so that their pseudonyms are others: {', '.join(others)}")
+    return key
+
+
+def _freeze(
+    book: Any, target: Path, last_day: Any, key: Key | None, plan: Plan, progress: Callable[[str], None]
+) -> None:
     """Freeze, such that freezing the frozen book again gives the same bytes: what a replay's hashes rest on."""
     from collectlab.book.freeze import freeze
     from collectlab.core.engine import connection
@@ -151,9 +179,27 @@ def _freeze(book: Any, target: Path, last_day: Any, progress: Callable[[str], No
     # DuckDB marks a Parquet column as never null where it happens to know so, which differs by input format.
     connection().execute("SET disabled_optimizers = 'statistics_propagation'")
     try:
-        freeze(book, target, until=last_day, progress=progress)
+        keep = plan.config.keep_columns
+        frozen = freeze(book, target, until=last_day, progress=progress, key=key, keep=keep)
+        if key is not None and plan.config.population:
+            _still_there(frozen, plan.config.population)
     finally:
         connection().execute("SET disabled_optimizers = ''")
+
+
+def _still_there(frozen: Any, population: str) -> None:
+    """A population must not name an account, or a column that is left out: the report shows the condition."""
+    from collectlab.core.errors import BookError
+
+    try:
+        some = frozen.where(population).has("accounts")
+    except BookError:
+        some = False
+    if not some:
+        raise ParamsError(
+            f"population: {population!r} picks no account once identifiers are replaced by pseudonyms and free text "
+            "is left out. Allowed: a condition over columns that stay; keep_columns in report.yml keeps one more."
+        )
 
 
 def _keep_params(plan: Plan, folder: Path, month: str) -> None:
