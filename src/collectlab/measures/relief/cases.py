@@ -75,7 +75,7 @@ def hardship_cases(
         .unique(subset=["__account", "__on"], keep="first", order_by=["__start"])
         .with_columns(__exit=nw.col("__end") - nw.col("__on"))
     )
-    first, by = _with_groups(book, engine.computed(within(first, "__on", period)), as_list(by))
+    first, by = with_groups(book, engine.computed(within(first, "__on", period)), as_list(by))
     counted = engine.collect(first.select(n=row_count()))["n"].iloc[0]
     if not counted:
         raise NotAvailable("there is no hardship noted in this book or period.")
@@ -83,7 +83,7 @@ def hardship_cases(
     return first, by, (f"Hardship is noted by an action's outcome, or by the reasons {words}.",)
 
 
-def _with_groups(book: Any, cases: nw.LazyFrame, by: list[str]) -> tuple[nw.LazyFrame, list[str]]:
+def with_groups(book: Any, cases: nw.LazyFrame, by: list[str]) -> tuple[nw.LazyFrame, list[str]]:
     """``cases`` with __by0 …: month of the note, age band, team in charge at the note, or a column of accounts."""
     names = book.columns("accounts")
     columns: dict[str, nw.Expr] = {}
