@@ -20,7 +20,7 @@ def spells(book: Any, definition: str, by: str | Sequence[str] | None) -> tuple[
     """One row per episode, days as numbers: ``__account, __start, __entry, __seen, __exit``; and ``by``.
 
     ``__seen`` is the last day on which the episode is known to have lasted, ``__exit`` the day by which it
-    was seen to have ended (both since day 0); ``__open``: its end was not seen. ``by`` are columns of
+    was seen to have ended (both since day 0), with ``__outcome``; ``__open``: its end was not seen. ``by`` are columns of
     the episodes as ``__by0…``; ``__rep`` is the customer's replicate group.
     """
     by = as_list(by)
@@ -40,6 +40,7 @@ def spells(book: Any, definition: str, by: str | Sequence[str] | None) -> tuple[
         __seen=nw.col("seen_day").cast(nw.Int64),
         __exit=nw.col("exit_day").cast(nw.Int64),
         __open=nw.col("outcome") == "censored",
+        __outcome=nw.col("outcome").cast(nw.String),
     )
     return engine.computed(with_replicates(frame, "__customer", name="__rep")), by
 

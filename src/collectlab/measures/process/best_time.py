@@ -67,6 +67,7 @@ class BestTime(Measures):
                 )
         ax.set_xticks(range(values.shape[1]), [f"{h}:00" for h in wide.columns])
         ax.set_yticks(range(len(wide)), list(wide.index))
+        ax.set_xlabel("From hour (local time)")
         ax.grid(visible=False)
         return titled(ax, f"{self.title}, {humanise(measure).lower()} (%)")
 

@@ -1,0 +1,313 @@
+"""A map of what really happens in an episode: which step follows which, how often, and how soon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+
+from collectlab.core import engine
+from collectlab.core.columns import flag, row_count
+from collectlab.core.errors import FrameError, NotAvailable
+from collectlab.core.jackknife import GROUPS, INTERVAL, shares, sums_at
+from collectlab.core.plots import OUTCOME_COLOURS, PALETTE, new_axes, titled
+from collectlab.core.results import Result
+from collectlab.core.tables import format_value
+from collectlab.measures.actions_rows import Period, within
+from collectlab.measures.process._rows import log, spells, within_spells
+from collectlab.measures.process.handovers import changes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+START = "overdue"
+_SPELL = ["__account", "__start"]
+#: A variant is told apart by its first steps.
+_STEPS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessMap(Result):
+    """Which step follows which. ``table``: one row per step → next step.
+
+    Attributes
+    ----------
+    variants : pandas.DataFrame
+        The whole sequences, most frequent first: variant, episodes, and the share with its interval.
+    in_order : dict
+        The share of episodes whose steps began in the order given, with interval; empty if none was given.
+    first_days : dict
+        Step → median day past due of its first time in an episode.
+    """
+
+    variants: pd.DataFrame = field(default_factory=pd.DataFrame)
+    in_order: dict[str, float] = field(default_factory=dict)
+    first_days: dict[str, float] = field(default_factory=dict)
+    plottable = True
+
+    def plot(self, top: int = 14, ax: Axes | None = None) -> Axes:  # type: ignore[override]
+        """Steps from left to right as they come; arcs above go on, arcs below go back; thick = often."""
+        from matplotlib.patches import FancyArrowPatch
+
+        drawn = self.table.head(top)
+        known = {s: d for s, d in self.first_days.items() if s in {*drawn["step"], *drawn["next_step"]}}
+        steps = sorted(known, key=lambda s: (known[s], s))
+        ends = [e for e in dict.fromkeys(drawn["next_step"]) if e not in known]
+        place = {name: i for i, name in enumerate([START, *steps, *sorted(ends)])}
+        ax = new_axes(ax, figsize=(7.2, 4.4))
+        most = drawn["episodes"].max()
+        for row in drawn[::-1].itertuples():
+            a, b = place[row.step], place[row.next_step]
+            side = 1 if b > a else -1
+            ends_on = row.next_step in ends
+            colour = (
+                OUTCOME_COLOURS.get(row.next_step, PALETTE[6]) if ends_on else PALETTE[0 if side > 0 else 1]
+            )
+            ax.add_patch(
+                FancyArrowPatch(
+                    (a + 0.12 * side, 0.16 * side), (b - 0.12 * side, 0.16 * side),
+                    connectionstyle=f"arc3,rad={-0.62 if abs(b - a) > 1 else -0.75}",
+                    arrowstyle="-|>", mutation_scale=9, color=colour, alpha=0.8,
+                    linewidth=0.7 + 5 * row.episodes / most, shrinkA=0, shrinkB=0, zorder=1,
+                )
+            )  # fmt: skip
+            reach = abs(b - a) - 0.24
+            bow = (0.62 if abs(b - a) > 1 else 0.75) * reach / 2
+            days = "" if pd.isna(row.median_days) else f" · {row.median_days:.0f} d"
+            ax.text(
+                (a + b) / 2, side * (0.16 + bow), f"{row.episodes:,}{days}", ha="center", va="center", fontsize=7.5,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.9}, zorder=3,
+            )  # fmt: skip
+        for name, x in place.items():
+            end = name in ends
+            text = name.replace("_", " ")
+            if name in known:
+                text += f"\nday {known[name]:.0f}"
+            ax.text(
+                x, 0, text, ha="center", va="center", fontsize=8, zorder=4,
+                bbox={"boxstyle": "round,pad=0.3", "facecolor": "#F2F2F2" if end or name == START else "white",
+                      "edgecolor": OUTCOME_COLOURS.get(name, "#444444") if end else "#444444"},
+            )  # fmt: skip
+        reach = max(abs(place[r.next_step] - place[r.step]) for r in drawn.itertuples())
+        ax.set_xlim(-0.6, len(place) - 0.4)
+        back = any(place[r.next_step] < place[r.step] for r in drawn.itertuples())
+        ax.set_ylim(-(0.5 + 0.33 * reach) if back else -0.6, 0.6 + 0.33 * reach)
+        ax.axis("off")
+        return titled(ax, self.title)
+
+
+def process_map(
+    book: Any,
+    *,
+    activity: str = "channel",
+    order: Sequence[str] = (),
+    outcome: str | None = None,
+    definition: str = "current_once",
+    period: Period = None,
+    conf_level: float = 0.95,
+) -> ProcessMap:
+    """Which step follows which in an episode, how often and after how many days.
+
+    The steps of an episode are its actions in the order of their time, those of the same ``activity`` in a row
+    being one step; before the first stands ``overdue``, after the last the episode's outcome (``censored``:
+    still overdue at the end of the book). Episodes seen from day 0 only. For each step and next step:
+    ``episodes`` with that move, ``times``, ``median_days`` between the last action before and the first after,
+    and the share of the step's episodes that make it.
+
+    Parameters
+    ----------
+    book : Book
+        With actions.
+    activity : {"channel", "team"}
+        What tells steps apart; ``team`` falls back on the agency.
+    order : sequence of str, optional
+        The activities in the order the strategy has them: ``in_order`` is then the share of
+        episodes whose activities, each by its first time, came in that order (those never done are skipped).
+    outcome : str, optional
+        Only episodes that ended so.
+    definition : str
+        The named definition of cure.
+    period : (date, date), optional
+        First and last day of the episodes' day 0; None is the whole book.
+    conf_level : float
+        Level of the intervals, which respect the customers.
+
+    Returns
+    -------
+    ProcessMap
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from collectlab.book.open import open_book
+    >>> book = open_book({
+    ...     "accounts": pd.DataFrame({"account_id": ["a"]}),
+    ...     "snapshots": pd.DataFrame({"account_id": ["a"] * 3, "days_past_due": [0, 11, 0],
+    ...                                "as_of": ["2025-12-31", "2026-01-31", "2026-02-28"]}),
+    ...     "actions": pd.DataFrame({"account_id": ["a"] * 3, "channel": ["sms", "sms", "call"],
+    ...                              "at": ["2026-01-22 10:00", "2026-01-24 10:00", "2026-02-01 10:00"]})})
+    >>> found = process_map(book, order=["sms", "call"])
+    >>> found.table[["step", "next_step", "episodes", "median_days"]].values.tolist()
+    [['call', 'cured', 1, nan], ['overdue', 'sms', 1, 2.0], ['sms', 'call', 1, 8.0]]
+    >>> found.variants["variant"].tolist(), found.in_order["estimate"]
+    (['sms → call → cured'], 1.0)
+    """
+    if activity not in ("channel", "team"):
+        raise FrameError(f"activity is {activity!r}. Allowed: channel, team.")
+    if isinstance(order, str) or len(set(order)) < len(list(order)):
+        raise FrameError(f"order is {order!r}. Allowed: a list of different activities.")
+    acts, names = log(book)
+    if activity == "team" and not {"team", "agency"} & set(names):
+        raise NotAvailable("this book's actions have no team or agency.")
+    episodes, _ = spells(book, definition, None)
+    episodes = within(episodes, "__start", period).filter((nw.col("__entry") <= 0) & (nw.col("__exit") > 0))
+    if outcome is not None:
+        episodes = episodes.filter(nw.col("__outcome") == outcome)
+    acts = acts.with_columns(__what=nw.col(f"__{activity}")).filter(~nw.col("__what").is_null())
+    inside = within_spells(episodes, acts.select("__account", "__on", "__at", "__what"))
+    steps = changes(inside.select(*_SPELL, "__rep", "__outcome", "__at", "__day", "__what"), "__what")
+    steps = engine.computed(steps.filter(nw.col("__moved") | nw.col("__before").is_null()))
+    total = engine.collect(episodes.group_by("__rep").agg(n=row_count()))
+    if total.empty or not len(engine.collect(steps.head(1))):
+        raise NotAvailable("no episode of this book or period, seen from its first day, was acted on.")
+    table, first_days = _moves(steps, conf_level)
+    all_of = sums_at((total["__rep"].to_numpy(int),), total["n"].to_numpy(), (GROUPS,))
+    in_order = _in_order(steps, list(order), conf_level) if order else {}
+    acted = int(engine.collect(steps.select(*_SPELL).unique(keep="any").select(n=row_count()))["n"].iloc[0])
+    everyone = int(all_of.sum())
+    notes = [
+        f"{acted:,} of {everyone:,} episodes were acted on at all; actions of one kind in a row are one step."
+    ]
+    if in_order:
+        notes.append(
+            f"{format_value(in_order['estimate'], 'share')} ({format_value(in_order['conf_low'], 'share')} to "
+            f"{format_value(in_order['conf_high'], 'share')}) of the episodes with two kinds or more began them in the order "
+            f"{', '.join(order)}."
+        )
+    return ProcessMap(
+        table=table,
+        estimand="Of the episodes that take a step, the share that takes each next step, at least once",
+        title="What follows what"
+        + ("" if outcome is None else f", episodes that ended {outcome.replace('_', ' ')}"),
+        notes=tuple(notes),
+        formats={"times": "count", "median_days": "number"},
+        conf_level=conf_level,
+        variants=_variants(steps, conf_level),
+        in_order=in_order,
+        first_days=first_days,
+    )
+
+
+def _moves(steps: nw.LazyFrame, conf_level: float) -> tuple[pd.DataFrame, dict[str, float]]:
+    """The table of moves, most frequent first, and each step's median first day."""
+    begun = nw.col("__before").is_null()
+    between = steps.select(
+        *_SPELL, "__rep",
+        step=nw.when(begun).then(nw.lit(START)).otherwise(nw.col("__before")),
+        next_step=nw.col("__what"),
+        gap=nw.when(begun).then(nw.col("__day")).otherwise(nw.col("__gap")).cast(nw.Int64),
+    )  # fmt: skip
+    last = steps.unique(subset=_SPELL, keep="last", order_by=["__at", "__what"]).select(
+        *_SPELL, "__rep", step=nw.col("__what"), next_step=nw.col("__outcome"),
+        gap=nw.lit(None, nw.Int64),  # the day of the end is known to a month only
+    )  # fmt: skip
+    moves = engine.computed(nw.concat([between, last]))
+    pair = ["step", "next_step"]
+    gaps = engine.collect(moves.group_by(*pair, "gap").agg(n=row_count()))
+    once = engine.collect(
+        moves.group_by(*_SPELL, "__rep", *pair).agg(k=row_count())
+        .group_by("__rep", *pair).agg(n=row_count())
+    )  # fmt: skip
+    took = engine.collect(
+        moves.select(*_SPELL, "__rep", "step").unique(keep="any").group_by("__rep", "step").agg(n=row_count())
+    )
+    table = gaps.groupby(pair)["n"].sum().rename("times").reset_index()
+    table = table.merge(once.groupby(pair)["n"].sum().rename("episodes").reset_index(), on=pair)
+    medians = [
+        (*key, _median(part["gap"].to_numpy(float), part["n"].to_numpy()))
+        for key, part in gaps.dropna(subset=["gap"]).groupby(pair)
+    ]
+    table = table.merge(pd.DataFrame(medians, columns=[*pair, "median_days"]), on=pair, how="left")
+    table = table.sort_values(["episodes", *pair], ascending=[False, True, True], kind="stable").reset_index(
+        drop=True
+    )
+    edge = {tuple(k): i for i, k in enumerate(table[pair].to_numpy().tolist())}
+    at = np.array([edge[k] for k in zip(once["step"], once["next_step"])], dtype=int)
+    top = sums_at((once["__rep"].to_numpy(int), at), once["n"].to_numpy(), (GROUPS, len(table)))
+    whole_of = took.pivot_table(index="__rep", columns="step", values="n", aggfunc="sum", fill_value=0)
+    whole_of = whole_of.reindex(range(GROUPS), fill_value=0)[table["step"]].to_numpy(float)
+    found = shares(top, whole_of, whole_of.sum(axis=0), conf_level)
+    table = table[[*pair, "episodes", "times", "median_days"]].assign(**dict(zip(INTERVAL, found)))
+    first = engine.collect(
+        steps.group_by(*_SPELL, "__what").agg(day=nw.col("__day").min())
+        .group_by("__what", "day").agg(n=row_count())
+    )  # fmt: skip
+    days = {
+        str(what): _median(part["day"].to_numpy(float), part["n"].to_numpy())
+        for what, part in first.groupby("__what")
+    }
+    return table, days
+
+
+def _median(values: np.ndarray, n: np.ndarray) -> float:
+    """The lower median of values that occur n times each."""
+    order = np.argsort(values, kind="stable")
+    return float(values[order][np.searchsorted(np.cumsum(n[order]), n.sum() / 2)])
+
+
+def _variants(steps: nw.LazyFrame, conf_level: float) -> pd.DataFrame:
+    """Whole sequences with their shares among the episodes acted on."""
+    ranked = steps.with_columns(
+        __place=flag(~nw.col("__what").is_null()).cum_sum().over(*_SPELL, order_by=["__at", "__what"])
+    )
+    names = [f"s{k}" for k in range(1, _STEPS + 1)]
+    wide = ranked.group_by(*_SPELL, "__rep", "__outcome").agg(
+        **{
+            name: nw.when(nw.col("__place") == k).then(nw.col("__what")).max()
+            for k, name in enumerate(names, 1)
+        },
+        long=nw.col("__place").max(),
+    )
+    wide = wide.with_columns(long=flag(nw.col("long") > _STEPS))
+    cells = engine.collect(wide.group_by("__rep", "__outcome", "long", *names).agg(n=row_count()))
+    path = cells[names].apply(lambda row: " → ".join(row.dropna()), axis=1)
+    tail = np.where(cells["long"] == 1, " → …", "")
+    cells["variant"] = path + tail + " → " + cells["__outcome"]
+    sizes = cells.groupby("variant")["n"].sum().reset_index()
+    sizes = sizes.sort_values(["n", "variant"], ascending=[False, True], kind="stable").reset_index(drop=True)
+    at = cells["variant"].map({v: i for i, v in enumerate(sizes["variant"])}).to_numpy()
+    top = sums_at((cells["__rep"].to_numpy(int), at), cells["n"].to_numpy(), (GROUPS, len(sizes)))
+    everything = np.repeat(top.sum(axis=1, keepdims=True), len(sizes), axis=1)
+    found = shares(top, everything, everything.sum(axis=0), conf_level)
+    return sizes.rename(columns={"n": "episodes"}).assign(**dict(zip(INTERVAL, found)))
+
+
+def _in_order(steps: nw.LazyFrame, order: list[str], conf_level: float) -> dict[str, float]:
+    """Share of the episodes with two activities of the order or more that began them in it."""
+    names = [f"f{k}" for k in range(len(order))]
+    wide = steps.group_by(*_SPELL, "__rep").agg(
+        **{
+            name: nw.when(nw.col("__what") == what).then(nw.col("__day")).min()
+            for name, what in zip(names, order)
+        }
+    )
+    wrong, several = nw.lit(False), nw.lit(0)
+    for k, name in enumerate(names):
+        several = several + flag(~nw.col(name).is_null())
+        for earlier in names[:k]:
+            wrong = wrong | (nw.col(name) < nw.col(earlier)).fill_null(False)
+    cells = engine.collect(
+        wide.with_columns(__several=several, __wrong=flag(wrong))
+        .filter(nw.col("__several") >= 2).group_by("__rep", "__wrong").agg(n=row_count())
+    )  # fmt: skip
+    if cells.empty:
+        return {}
+    rep, n = cells["__rep"].to_numpy(int), cells["n"].to_numpy()
+    right = sums_at((rep,), n * (cells["__wrong"].to_numpy() == 0), (GROUPS,))[:, None]
+    everything = sums_at((rep,), n, (GROUPS,))[:, None]
+    found = shares(right, everything, everything.sum(axis=0), conf_level)
+    return {name: float(value[0]) for name, value in zip(INTERVAL, found)}
