@@ -1,0 +1,504 @@
+"""The action log against the contact rules: how often each is broken, by whom, and which actions did it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+
+from collectlab.book.open import Book
+from collectlab.core import engine
+from collectlab.core.columns import as_list, day_of
+from collectlab.core.engine import connection, scan
+from collectlab.core.errors import FrameError, NotAvailable, ParamsError, first_few
+from collectlab.core.jackknife import GROUPS, check_level
+from collectlab.measures.actions_rows import Period, days_of
+from collectlab.measures.conduct.audit_result import Audit, NotJudged, result_of
+from collectlab.measures.conduct.judge import DAY, EPOCH, VOICE, Judged, Rows, judge
+from collectlab.measures.conduct.lay import CHANNELS, Laid, laid, part
+from collectlab.measures.conduct.rules import ContactRules, Rule, load_rules
+from collectlab.measures.snapshots import as_date
+
+#: What an audit is broken down by unless asked otherwise; of these, what the log has.
+BY = ("team", "agency", "channel", "month")
+#: Violations kept as evidence for one rule; all are counted.
+EVIDENCE = 10_000
+_SHIFT = day_of(dt.date(1970, 1, 1))
+
+
+def audit(
+    actions: Any,
+    rules: str | Path | ContactRules | Sequence[str | Path | ContactRules],
+    by: str | Sequence[str] | None = BY,
+    *,
+    accounts: Any = None,
+    holds: Any = None,
+    time_zone: str | None = None,
+    period: Period = None,
+    as_of: dt.date | str | None = None,
+    folder: str | Path = "params/contact_rules",
+    conf_level: float = 0.95,
+) -> Audit:
+    r"""Violations of contact rules per 1,000 contacts, by rule and by team, agency, channel and month.
+
+    For each rule: ``contacts`` are the actions it applies to (its channels, its dates, what it counts, without
+    those its exceptions free), ``violations`` those that break it, and
+
+    .. math:: 1000 \cdot \text{violations} / \text{contacts}.
+
+    With a limit of 7 the eighth action in a window is one violation, the ninth a second. Windows look back
+    before ``period``, and before no rule's first day. The interval is the jackknife's over customers; where no
+    violation was found its upper end is that of zero cases among as many customers as the contacts stand for.
+
+    Parameters
+    ----------
+    actions : Book or frame
+        A book with actions; or a frame (any that Narwhals takes, or a path) with ``account_id, at, channel`` and,
+        where there, ``action_id, connected, outcome, party, consent, agreed, number, team, agency, agent``.
+    rules : str, path, ContactRules, or a list of these
+        A jurisdiction such as ``"cn"``, or rules of your own.
+    by : str or list of str, optional
+        Columns of actions or accounts, or ``month``. ``team`` falls back on the agency.
+    accounts : frame, optional
+        ``account_id`` and, where there, ``customer_id, originated_on``; a book brings its own.
+    holds : frame, optional
+        ``account_id, from, to``: when contact with an account is on hold, both days included; no ``to``: still.
+    time_zone : str, optional
+        ``at`` without a zone is local time already. Where it is UTC or has a zone: the debtors' time zone, or the
+        column of ``accounts`` that holds it. Hours of the day and dates are then local, and windows in hours are
+        elapsed time, so that a change to summer time is right.
+    period : (date, date), optional
+        First and last day judged, both included; None is all.
+    as_of : date, optional
+        Later actions are set aside; a book brings its own.
+    folder : path
+        Where the files of the jurisdictions lie.
+    conf_level : float
+        Level of the intervals.
+
+    Returns
+    -------
+    Audit
+        ``table``: rule, by, group, contacts, violations, estimate (per 1,000) and interval. ``rules``: each with
+        its citation and how sure that is. ``not_judged``: why. ``evidence()``: the actions behind.
+
+    Raises
+    ------
+    FrameError
+        Columns missing, times with and without a zone, an unknown ``by``.
+    NotAvailable
+        No action in the log or period.
+    ParamsError
+        What is wrong with a file of rules.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> log = pd.DataFrame({"account_id": ["a"] * 2, "channel": ["call"] * 2, "team": ["T1"] * 2,
+    ...                     "at": pd.to_datetime(["2026-03-02 20:59", "2026-03-02 21:00"])})
+    >>> found = audit(log, "us", by="team")
+    >>> found.evidence("us_hours")["at"].astype(str).tolist()
+    ['2026-03-02 21:00:00']
+    """
+    check_level(conf_level)
+    books = _rules(rules, folder)
+    is_book = isinstance(actions, Book)
+    if isinstance(actions, Book):
+        book = actions
+        actions, as_of = book.table("actions"), as_of or book.as_of
+        accounts = book.table("accounts") if accounts is None else accounts
+    groups = as_list(by)
+    if by is BY:
+        groups = _there(groups, actions)
+    first, last = (None, None) if period is None else (d - _SHIFT for d in days_of(period))
+    cut = None if as_of is None else as_date(as_of)
+    with laid(actions, accounts, groups, time_zone=time_zone, as_of=cut, checked=is_book) as log:
+        if log.last_day < log.first_day:
+            raise NotAvailable(_nothing(log))
+        held = None if holds is None else _holds(holds, log)
+        plan = _Plan(log, groups, first, last, held)
+        asked, not_judged, notes = _askable(books, plan, time_zone)
+        counts = _count(plan, asked)
+        if not counts.judged:
+            raise NotAvailable("there are no actions in this book or period.")
+        kept = _kept(plan, asked, counts)
+        notes += _said(log, books, counts, asked)
+        aside = log.aside
+        if counts.copies:
+            more = pd.DataFrame(
+                {"reason": ["copy of another row (a reload)"], "rows": [counts.copies], "first": [""]}
+            )
+            aside = pd.concat([aside, more], ignore_index=True)
+        out = counts.applies.sum(axis=1), counts.broken.sum(axis=1)
+        for i, (book_of, rule) in enumerate(asked):
+            if not out[0][i][plan.all]:
+                not_judged.append(NotJudged(rule, book_of, _why_none(rule, plan)))
+        return result_of(
+            books=books, asked=asked, applies=counts.applies, broken=counts.broken, customers=counts.customers,
+            labels=plan.labels, not_judged=not_judged, evidence=kept, aside=aside, rows_in=log.rows_in,
+            judged=counts.judged, notes=notes, conf_level=conf_level, span=plan.span,
+        )  # fmt: skip
+
+
+def _rules(rules: Any, folder: str | Path) -> tuple[ContactRules, ...]:
+    many = rules if isinstance(rules, (list, tuple)) else [rules]
+    found, faults = [], []
+    for one in many:
+        try:
+            found.append(one if isinstance(one, ContactRules) else load_rules(one, folder=folder))
+        except ParamsError as error:
+            faults += error.faults
+    keys = [r.key for book in found for r in book.rules]
+    faults += [
+        f"rules: {k!r} stands in several files. Allowed: once."
+        for k in sorted(set(keys))
+        if keys.count(k) > 1
+    ]
+    if faults or not found:
+        raise ParamsError(faults or "rules: none given. Allowed: a jurisdiction, a file, or several.")
+    return tuple(found)
+
+
+def _there(by: Sequence[str], actions: Any) -> list[str]:
+    have = scan(actions).collect_schema().names()
+    return [b for b in by if b in have or b == "month" or (b == "team" and "agency" in have)]
+
+
+def _nothing(log: Laid) -> str:
+    if not log.rows_in:
+        return "there are no actions in this book or period."
+    reasons = "; ".join(f"{r.rows:,} {r.reason}" for r in log.aside.itertuples())
+    return f"none of {log.rows_in:,} actions can be judged: {reasons}."
+
+
+def _holds(holds: Any, log: Laid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Account, first and last day of each hold, those of an account that overlap made one."""
+    frame = scan(holds)
+    engine.require(frame, "account_id", "from", "to")
+    told = frame.select("account_id", nw.col("from").cast(nw.Date), nw.col("to").cast(nw.Date))
+    table = engine.collect(told)
+    days = {c: pd.to_datetime(table[c]) for c in ("from", "to")}
+    wrong = days["from"].isna() | (days["to"] < days["from"])
+    if wrong.any():
+        raise FrameError(
+            f"holds: {int(wrong.sum()):,} of {len(table):,} have no from, or end before they begin (account_id "
+            f"{first_few(table.loc[wrong, 'account_id'].tolist(), 3)}). Allowed: from on or before to."
+        )
+    owners = engine.collect(
+        scan(connection().sql(f"SELECT CAST(account_id AS VARCHAR) AS id, __account FROM {log.owners}"))
+    )
+    number = dict(zip(owners["id"], owners["__account"]))
+    epoch = pd.Timestamp(0)
+    rows = sorted(
+        (number[str(i)], (a - epoch).days, 9_000_000 if pd.isna(b) else (b - epoch).days)
+        for i, a, b in zip(table["account_id"], days["from"], days["to"])
+        if str(i) in number
+    )
+    merged: list[list[int]] = []
+    for account, start, end in rows:
+        if merged and merged[-1][0] == account and start <= merged[-1][2] + 1:
+            merged[-1][2] = max(merged[-1][2], end)
+        else:
+            merged.append([account, start, end])
+    array = np.array(merged, dtype=np.int64).reshape(-1, 3)
+    return array[:, 0], array[:, 1], array[:, 2]
+
+
+@dataclass
+class _Plan:
+    """What is counted: the log, the groups side by side in one row of cells, and the days judged."""
+
+    log: Laid
+    by: list[str]
+    first: int | None
+    last: int | None
+    holds: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    labels: list[tuple[str, str, object]] = field(init=False)
+    offsets: dict[str, int] = field(init=False)
+    months: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.months = _month(np.array([self.log.first_day]))[0]
+        until = _month(np.array([self.log.last_day]))[0]
+        self.labels, self.offsets = [], {}
+        for name in self.by:
+            self.offsets[name] = len(self.labels)
+            self.labels += [(name, "group", g) for g in self._groups(name, until)]
+        self.labels.append(("all", "all", "all"))
+
+    def _groups(self, name: str, until: int) -> list[object]:
+        if name in self.log.groups:
+            return [*self.log.groups[name], None]
+        if name == "channel":
+            return list(CHANNELS)
+        return [f"{m // 12}-{m % 12 + 1:02d}" for m in range(self.months, until + 1)]
+
+    @property
+    def all(self) -> int:
+        """The cell of all rows together."""
+        return len(self.labels) - 1
+
+    @property
+    def span(self) -> tuple[dt.date, dt.date]:
+        """First and last day judged."""
+        days = (
+            self.log.first_day if self.first is None else self.first,
+            self.log.last_day if self.last is None else self.last,
+        )
+        return dt.date.fromordinal(days[0] + EPOCH), dt.date.fromordinal(days[1] + EPOCH)
+
+    def cells(self, rows: Rows, codes: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The cell of each row for each grouping, times replicate group."""
+        replicate = self.log.replicate[rows.account]
+        out = []
+        for i, name in enumerate(self.by):
+            if f"by{i}" in codes:
+                group = codes[f"by{i}"].astype(np.int64)
+            elif name == "channel":
+                group = rows.channel.astype(np.int64)
+            else:
+                group = _month(rows.day) - self.months
+            out.append((group + self.offsets[name]) * GROUPS + replicate)
+        out.append(self.all * GROUPS + replicate)
+        return out
+
+
+def _month(day: np.ndarray) -> np.ndarray:
+    return day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) + 1970 * 12
+
+
+Asked = list[tuple[ContactRules, Rule]]
+
+
+@dataclass
+class _Counts:
+    """By rule × replicate group × cell; the violations kept; the rows behind."""
+
+    applies: np.ndarray
+    broken: np.ndarray
+    customers: np.ndarray
+    unknown: np.ndarray
+    judged: int = 0
+    copies: int = 0
+    kept: list[pd.DataFrame] = field(default_factory=list)
+
+
+def _count(plan: _Plan, asked: Asked) -> _Counts:
+    con = connection()  # of this thread: another would have an engine of its own
+
+    def one(span: tuple[int, int]) -> _Counts:
+        door = con.cursor()
+        try:
+            return _count_part(plan, asked, *part(plan.log, *span, door))
+        finally:
+            door.close()
+
+    shape = (len(asked), GROUPS, len(plan.labels))
+    total = _Counts(
+        np.zeros(shape, np.int64), np.zeros(shape, np.int64), *np.zeros((2, len(asked)), np.int64)
+    )
+    kept = np.zeros(len(asked), dtype=np.int64)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for found in pool.map(one, plan.log.parts):
+            for name in ("applies", "broken", "customers", "unknown", "judged", "copies"):
+                setattr(total, name, getattr(total, name) + getattr(found, name))
+            for table in found.kept:
+                rule = int(table["rule"].iloc[0])
+                room = EVIDENCE - kept[rule]
+                if room > 0:
+                    total.kept.append(table.head(room))
+                    kept[rule] += min(room, len(table))
+    return total
+
+
+def _count_part(
+    plan: _Plan, asked: Asked, rows: Rows, codes: Mapping[str, np.ndarray], copies: int
+) -> _Counts:
+    size = len(plan.labels) * GROUPS
+    shape = (len(asked), GROUPS, len(plan.labels))
+    found = _Counts(
+        np.zeros(shape, np.int64), np.zeros(shape, np.int64), *np.zeros((2, len(asked)), np.int64)
+    )
+    found.copies = copies
+    inside = np.ones(len(rows.at), dtype=bool)
+    if plan.first is not None:
+        inside &= rows.local >= plan.first * DAY
+    if plan.last is not None:
+        inside &= rows.local < (plan.last + 1) * DAY
+    found.judged = int(inside.sum())
+    cells = plan.cells(rows, codes)
+    whole = bool(inside.all())
+    for i, (book, rule) in enumerate(asked):
+        judged = judge(rule, rows, holidays=book.holidays, holds=plan.holds)
+        applies = judged.applies if whole else judged.applies[inside[judged.applies]]
+        here = slice(None) if whole else inside[judged.broken]
+        broken = judged.broken[here]
+        for target, index in ((found.applies, applies), (found.broken, broken)):
+            for cell in cells:
+                counted = np.bincount(cell[index], minlength=size)
+                target[i] += counted.reshape(len(plan.labels), GROUPS).T
+        found.unknown[i] = judged.unknown
+        customer = np.sort(rows.customer[applies]) if rule.per != "account" else rows.customer[applies]
+        found.customers[i] = len(applies) and 1 + int((customer[1:] != customer[:-1]).sum())
+        if len(broken):
+            found.kept.append(_evidence(i, rule, rows, judged, here, codes))
+    return found
+
+
+def _evidence(
+    i: int, rule: Rule, rows: Rows, judged: Judged, here: Any, codes: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    broken = judged.broken[here]
+    order = np.argsort(broken, kind="stable")[:EVIDENCE]
+    index = broken[order]
+    mark = codes["mark"][index] if "mark" in codes else np.zeros(len(index), np.int64)
+    return pd.DataFrame(
+        {
+            "rule": i,
+            "account": rows.account[index],
+            "elapsed": rows.at[index],
+            "local": rows.local[index],
+            "channel": rows.channel[index],
+            "mark": mark,
+            "counted": judged.counted[here][order],
+            "since": judged.since[here][order],
+        }
+    )
+
+
+def _kept(plan: _Plan, asked: Asked, counts: _Counts) -> pd.DataFrame:
+    """The violations kept, under the names of the log."""
+    log = plan.log
+    columns = ["action_id", "account_id", "at", "channel", "rule", "counted", "limit", "since"]
+    if not counts.kept:
+        return pd.DataFrame(columns=columns)
+    found = pd.concat(counts.kept, ignore_index=True)
+    con = connection()
+    owners = con.execute(
+        f"SELECT __account AS account, account_id FROM {log.owners} WHERE __account IN "
+        "(SELECT unnest(?))", [sorted(set(map(int, found["account"])))]
+    ).df()  # fmt: skip
+    found = found.merge(owners, on="account", how="left")
+    found["action_id"] = None
+    if "action_id" in log.columns:
+        found["action_id"] = _action_ids(log, found)
+    found["at"] = pd.to_datetime(found["local"], unit="us")
+    none = found["since"] == np.iinfo(np.int64).min
+    found["since"] = pd.to_datetime(found["since"].where(~none, 0), unit="us").mask(none)
+    found["channel"] = [CHANNELS[c] for c in found["channel"]]
+    limits = [r.limit for _, r in asked]
+    after = [r.allowed_after.unanswered if r.allowed_after else None for _, r in asked]
+    found["limit"] = pd.array(
+        [limits[i] if limits[i] is not None else after[i] for i in found["rule"]], dtype="Int64"
+    )
+    found = found.sort_values(["rule", "account", "elapsed", "mark"], kind="stable")
+    found["rule"] = [asked[i][1].key for i in found["rule"]]
+    return found[columns].reset_index(drop=True)
+
+
+def _action_ids(log: Laid, found: pd.DataFrame) -> list[object]:
+    """The log's own names of the violations: one more look at it, for these accounts only."""
+    con = connection()
+    wanted = scan(found[["account_id", "mark"]].drop_duplicates()).to_native()
+    wanted.create_view("_conduct_wanted", replace=True)
+    hashed = "CAST(hash(CAST(action_id AS VARCHAR)) & 4294967295 AS BIGINT)"
+    ids = con.execute(
+        f"SELECT DISTINCT CAST(w.account_id AS VARCHAR) AS account, w.mark AS mark, s.action_id AS action_id "
+        f"FROM {log.source} s JOIN _conduct_wanted w ON CAST(s.account_id AS VARCHAR) = CAST(w.account_id AS VARCHAR) "
+        f"AND {hashed} = w.mark"
+    ).df()
+    con.execute("DROP VIEW _conduct_wanted")
+    known = dict(zip(zip(ids["account"], ids["mark"]), ids["action_id"]))
+    return [known.get((str(a), m)) for a, m in zip(found["account_id"], found["mark"])]
+
+
+def _askable(
+    books: Sequence[ContactRules], plan: _Plan, time_zone: str | None
+) -> tuple[Asked, list[NotJudged], list[str]]:
+    asked: Asked = []
+    not_judged, notes = [], []
+    have, (first, last) = plan.log.columns, plan.span
+    linked = {"connected", "outcome"} & have
+    of_accounts = time_zone is not None and plan.log.zoned and "/" not in time_zone and time_zone != "UTC"
+    for book in books:
+        for rule in book.rules:
+            why = ""
+            voice = rule.channels is not None and all(CHANNELS.index(c) in VOICE for c in rule.channels)
+            if rule.kind == "fact":
+                why = "the action log cannot show it"
+            elif rule.effective.since > last or (rule.effective.until or last) < first:
+                why = f"not in force from {first} to {last}"
+            elif rule.kind == "hold" and plan.holds is None:
+                why = "no holds were given"
+            elif rule.kind == "party" and "party" not in have:
+                why = "the actions have no party"
+            elif not linked and (
+                rule.kind == "after" or rule.counted in ("connected", "unanswered")
+                or (rule.counted == "contact" and voice)
+            ):  # fmt: skip
+                why = "the actions have neither connected nor outcome"
+            elif not plan.log.has_hours and (rule.kind == "hours" or (rule.window and rule.window.hours)):
+                why = "at has dates only, no hours"
+            elif book.clock == "bank" and of_accounts and rule.kind == "hours":
+                why = "its hours are the bank's; give the bank's time_zone"
+            if why:
+                not_judged.append(NotJudged(rule, book, why))
+                continue
+            asked.append((book, rule))
+            if rule.per == "number" and "number" not in have:
+                notes.append(f"{rule.title.en}: the actions have no number, so it is counted per account.")
+            gone = [w for w in rule.unless if w not in have and not (w == "agreed" and "consent" in have)]
+            if gone:
+                notes.append(
+                    f"{rule.title.en}: the actions have no {' or '.join(gone)}, so no exception could be seen."
+                )
+    return asked, not_judged, notes
+
+
+def _why_none(rule: Rule, plan: _Plan) -> str:
+    through = f" through {', '.join(rule.channels)}" if rule.channels else ""
+    return f"no action it applies to{through}"
+
+
+def _said(log: Laid, books: Sequence[ContactRules], counts: _Counts, asked: Asked) -> list[str]:
+    """What a reader must know: rows set aside, not known, holidays not listed, agents in two teams."""
+    notes = []
+    aside = int(log.aside["rows"].sum()) + counts.copies
+    if aside:
+        reasons = [
+            f"{r.rows:,} {r.reason}" + (f" ({r.first})" if r.first else "") for r in log.aside.itertuples()
+        ]
+        reasons += [f"{counts.copies:,} copy of another row (a reload)"] if counts.copies else []
+        notes.append(f"{aside:,} of {log.rows_in:,} actions were set aside: {'; '.join(reasons)}.")
+    for (_, rule), unknown in zip(asked, counts.unknown):
+        if unknown:
+            what = "party" if rule.kind == "party" else "answer"
+            notes.append(f"{rule.title.en}: {unknown:,} actions whose {what} is not known were not judged.")
+    for book in books:
+        needs = [r for r in book.rules if r.allowed and "holiday" in r.allowed.model_fields_set]
+        first, last = (dt.date.fromordinal(d + EPOCH).year for d in (log.first_day, log.last_day))
+        listed = {d.year for d in book.holidays}
+        gone = [y for y in range(first, last + 1) if y not in listed]
+        if needs and gone:
+            notes.append(
+                f"{book.name.en}: no holidays are listed for {first_few(gone)}; these were judged as other days."
+            )
+    if {"agent", "team"} <= log.columns:
+        found = connection().execute(
+            f"SELECT CAST(agent AS VARCHAR) AS agent FROM (SELECT DISTINCT agent, team FROM {log.source} "
+            "WHERE agent IS NOT NULL AND team IS NOT NULL) GROUP BY agent HAVING count(*) > 1 ORDER BY agent"
+        ).fetchall()  # fmt: skip
+        if found:
+            names = first_few([f for (f,) in found], 3)
+            verb = "agent stands" if len(found) == 1 else "agents stand"
+            notes.append(
+                f"{len(found):,} {verb} in more than one team ({names}); each action counts for its team."
+            )
+    return notes

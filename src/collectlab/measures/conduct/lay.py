@@ -1,0 +1,485 @@
+"""The action log laid down once as whole numbers in the engine, then handed out customer by customer.
+
+The engine joins, checks and encodes; what is left of an action is some thirty bytes. Parts hold whole customers
+and are sorted as they are read, so a log in any order is audited in the memory of one part beside the table.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from zoneinfo import available_timezones
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+
+from collectlab.book.schema import CHANNELS, OUTCOMES, PARTIES
+from collectlab.core import engine
+from collectlab.core.engine import connection, embedded, fetch, quote, quote_text, require, scan
+from collectlab.core.errors import FrameError, first_few, nearest
+from collectlab.core.jackknife import with_replicates
+from collectlab.measures.conduct.judge import Rows
+from collectlab.measures.groups import natural
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import duckdb
+
+#: Rows of one part, about.
+PART = 3_000_000
+#: Columns of the log that a rule may need, beside account, time and channel.
+OPTIONAL = ("action_id", "customer_id", "outcome", "party", "connected", "consent", "agreed", "number")
+#: More groups than this are no table.
+MOST_GROUPS = 5_000
+_FRESH = itertools.count(1)
+
+#: Why a row is set aside, by its number in the table.
+REASONS = {
+    1: "account_id is missing",
+    2: "at is missing or no local time",
+    3: "unknown channel",
+    4: "unknown outcome or party",
+    5: "account_id is not in accounts",
+    6: "in the future",
+    7: "before the account existed",
+    8: "copy of another row (a reload)",
+}
+_OFFSET = r"\d:\d\d.*(Z|[+-]\d\d(:?\d\d)?)$"
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A log laid down: where it lies, and what is known of it."""
+
+    table: str
+    owners: str
+    source: str
+    columns: frozenset[str]
+    rows_in: int
+    aside: pd.DataFrame
+    groups: dict[str, list[object]]
+    customer: np.ndarray
+    replicate: np.ndarray
+    first_day: int
+    last_day: int
+    has_hours: bool
+    zoned: bool
+    keyed: bool
+    parts: list[tuple[int, int]] = field(default_factory=list)
+
+
+def fresh(name: str) -> str:
+    """A name for a table of our own."""
+    return f"_conduct_{name}_{next(_FRESH)}"
+
+
+@contextmanager
+def laid(
+    actions: Any,
+    accounts: Any | None,
+    by: Sequence[str],
+    *,
+    time_zone: str | None,
+    as_of: dt.date | None,
+    checked: bool,
+) -> Iterator[Laid]:
+    """The log in the engine for as long as it is asked; dropped afterwards."""
+    names: list[tuple[str, str]] = []
+    try:
+        yield _lay(actions, accounts, by, time_zone, as_of, checked, names)
+    finally:
+        for kind, name in reversed(names):
+            connection().execute(f"DROP {kind} IF EXISTS {quote(name)}")
+
+
+def _lay(
+    actions: Any, accounts: Any | None, by: Sequence[str], time_zone: str | None, as_of: dt.date | None,
+    checked: bool, made: list[tuple[str, str]],
+) -> Laid:  # fmt: skip
+    con = connection()
+    zone_of_frame = _own_zone(actions)
+    frame = scan(actions)
+    require(frame, "account_id", "at", "channel")
+    have = frame.collect_schema().names()
+    owners_frame = None if accounts is None else scan(accounts)
+    of_accounts: list[str] = []
+    if owners_frame is not None:
+        require(owners_frame, "account_id")
+        of_accounts = owners_frame.collect_schema().names()
+    _check_by(by, have, of_accounts)
+    wanted = ["account_id", "at", "channel", *OPTIONAL, *by, "agency", "agent", "team"]
+    needed = [c for c in dict.fromkeys(wanted) if c in have]
+    whole_rows = not checked and "action_id" not in have
+    source = _viewed(frame if whole_rows else frame.select(needed), "log", made)
+    owner_columns = ["account_id", "customer_id", "originated_on", *(c for c in by if c not in have)]
+    if time_zone is not None and time_zone in of_accounts:
+        owner_columns.append(time_zone)
+    if owners_frame is not None:
+        there = [c for c in dict.fromkeys(owner_columns) if c in of_accounts]
+        accounts_view = _viewed(owners_frame.select(there), "accounts", made)
+        known = _kinds(accounts_view)
+    else:
+        accounts_view, known = "", {}
+    kinds = _kinds(source)
+    at, local, has_hours, zoned = _times(source, kinds["at"], time_zone, known, zone_of_frame)
+
+    owners = fresh("owners")
+    made.append(("TABLE", owners))
+    _owners(owners, source, accounts_view, known, kinds, by, time_zone, have)
+    groups = _groups(by, source, owners, have, kinds)
+    table = fresh("rows")
+    made.append(("TABLE", table))
+    selected = _encoded(
+        by, have, groups, at, local, zoned, accounts_view != "", as_of, known, whole_rows, checked
+    )
+    same_type = kinds["account_id"] == known.get("account_id", kinds["account_id"])
+    on = "l.account_id = __id" if same_type else "CAST(l.account_id AS VARCHAR) = CAST(__id AS VARCHAR)"
+    chosen = ", ".join(f"{sql} AS {name}" for name, sql in selected.items())
+    con.execute(
+        f"CREATE TABLE {table} AS SELECT {chosen} FROM (SELECT *, {at} AS __at, {local} AS __local "
+        f"FROM {source} l LEFT JOIN (SELECT * EXCLUDE (account_id, __customer), account_id AS __id FROM {owners}) o "
+        f"ON {on}) a"
+    )
+    return _told(table, owners, source, have, groups, has_hours, zoned, not checked, kinds)
+
+
+def _kinds(view: str) -> dict[str, str]:
+    """Column → type, as the engine calls it."""
+    relation = connection().table(view)
+    return dict(zip(relation.columns, map(str, relation.types)))
+
+
+def _viewed(frame: nw.LazyFrame, name: str, made: list[tuple[str, str]]) -> str:
+    """A frame of any engine as a view of the embedded one."""
+    if frame.implementation.is_pyspark():
+        from pyspark.sql import functions as spark
+
+        native = frame.to_native()
+        zoned = [c for c, kind in native.dtypes if kind == "timestamp"]
+        # Spark's own timestamps are shown in the session's time zone: that is the local time meant.
+        frame = nw.from_native(native.withColumns({c: spark.col(c).cast("timestamp_ntz") for c in zoned}))
+    if not embedded(frame):
+        frame = scan(fetch(frame))
+    view = fresh(name)
+    frame.to_native().create_view(view)
+    made.append(("VIEW", view))
+    return view
+
+
+def _own_zone(actions: Any) -> str | None:
+    """The zone that ``at`` carries in a frame that has one; refuses a column of which some carry none."""
+    if isinstance(actions, (nw.LazyFrame, str)) or not hasattr(actions, "columns"):
+        return None
+    if isinstance(actions, pd.DataFrame) and "at" in actions.columns:
+        column = actions["at"]
+        if column.dtype == object:
+            aware = column.map(lambda v: getattr(v, "tzinfo", None) is not None)
+            times = column.map(lambda v: hasattr(v, "tzinfo"))
+            if aware.any() and (times & ~aware).any():
+                _mixed(int(aware.sum()), int((times & ~aware).sum()), column[times & ~aware].tolist()[:3])
+            if aware.any():
+                return "UTC"
+        zone = getattr(column.dtype, "tz", None)
+        return None if zone is None else str(zone)
+    try:
+        kind = nw.from_native(actions).collect_schema()["at"]
+    except (TypeError, KeyError):
+        return None
+    return getattr(kind, "time_zone", None)
+
+
+def _mixed(zoned: int, plain: int, first: list[object]) -> None:
+    raise FrameError(
+        f"at: {zoned:,} rows have a time zone and {plain:,} have none (such as {first_few(first, 3)}). "
+        "Allowed: all of one kind, because a local time cannot be told from another's."
+    )
+
+
+def _check_by(by: Sequence[str], have: Sequence[str], of_accounts: Sequence[str]) -> None:
+    allowed = [*have, *of_accounts, "month"]
+    faults = []
+    for name in by:
+        known = name in allowed or (name == "team" and "agency" in have)
+        if not known:
+            near = nearest(name, allowed)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            faults.append(
+                f"by: no column {name!r} in actions or accounts.{hint} Allowed: a column, or 'month'."
+            )
+    if faults:
+        raise FrameError(faults)
+
+
+def _times(
+    source: str, kind: str, time_zone: str | None, known: dict[str, str], own: str | None
+) -> tuple[str, str, bool, bool]:
+    """Elapsed and local time as SQL over the log, whether it has hours, and a zone."""
+    con = connection()
+    at = '"at"'
+    zoned = "TIME ZONE" in kind or "TIMESTAMPTZ" in kind
+    if kind == "VARCHAR":
+        text = f"trim({at})"
+        with_zone, without = con.execute(
+            f"SELECT count(*) FILTER (regexp_matches({text}, {quote_text(_OFFSET)})), "
+            f"count(*) FILTER (NOT regexp_matches({text}, {quote_text(_OFFSET)}) AND "
+            f"TRY_CAST({text} AS TIMESTAMP) IS NOT NULL) FROM {source}"
+        ).fetchall()[0]
+        if with_zone and without:
+            first = con.execute(
+                f"SELECT {at} FROM {source} WHERE NOT regexp_matches({text}, {quote_text(_OFFSET)}) LIMIT 3"
+            ).fetchall()
+            _mixed(with_zone, without, sorted(f[0] for f in first))
+        zoned = with_zone > 0
+        at = f"TRY_CAST({text} AS {'TIMESTAMPTZ' if zoned else 'TIMESTAMP'})"
+    elif kind == "DATE":
+        if time_zone is not None:
+            raise FrameError("time_zone: at has dates only. Allowed: a time zone where at has hours.")
+        return 'epoch_us(CAST("at" AS TIMESTAMP))', 'epoch_us(CAST("at" AS TIMESTAMP))', False, False
+    elif not kind.startswith("TIMESTAMP"):
+        raise FrameError(f"at is {kind}. Allowed: dates with times, such as 2026-10-31 14:05.")
+    elif zoned:
+        at = f"CAST({at} AS TIMESTAMPTZ)"
+    else:
+        at = f"CAST({at} AS TIMESTAMP)"
+    zone = _zone(time_zone, known, own if zoned else None, zoned)
+    if zone is None:
+        return f"epoch_us({at})", f"epoch_us({at})", True, False
+    instant = at if zoned else f"timezone('UTC', {at})"
+    return f"epoch_us({instant})", f"epoch_us(timezone({zone}, {instant}))", True, True
+
+
+def _zone(time_zone: str | None, known: dict[str, str], own: str | None, zoned: bool) -> str | None:
+    """The zone of local time as SQL; None: ``at`` is local already."""
+    if time_zone is None:
+        if not zoned:
+            return None
+        if own in (None, "UTC", "Etc/UTC"):
+            raise FrameError(
+                "at has a time zone, but not the debtor's. Needed: time_zone, the name of one such as "
+                "'Asia/Shanghai', or a column of accounts that holds it."
+            )
+        time_zone = own
+    if time_zone in known:
+        return "__tz"
+    if time_zone not in available_timezones():
+        near = nearest(str(time_zone), available_timezones())
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise FrameError(f"time_zone: no time zone or column of accounts {time_zone!r}.{hint}")
+    return quote_text(str(time_zone))
+
+
+def _owners(
+    owners: str, source: str, accounts: str, known: dict[str, str], kinds: dict[str, str], by: Sequence[str],
+    time_zone: str | None, have: Sequence[str],
+) -> None:  # fmt: skip
+    """One row per account, numbered so that the accounts of one customer follow one another."""
+    con = connection()
+    extra = [c for c in by if c not in have and c in known and c not in ("account_id", "customer_id")]
+    picked = [f"min({quote(c)}) AS {quote('__by_' + c)}" for c in extra]
+    if accounts:
+        customer = "min(CAST(customer_id AS VARCHAR))" if "customer_id" in known else "NULL::VARCHAR"
+        born = "min(TRY_CAST(originated_on AS DATE))" if "originated_on" in known else "NULL::DATE"
+        zone = f"min({quote(time_zone)})" if time_zone in known else "NULL::VARCHAR"
+        _check_zones(accounts, time_zone, known)
+        origin = accounts
+    else:
+        customer = "min(CAST(customer_id AS VARCHAR))" if "customer_id" in kinds else "NULL::VARCHAR"
+        born, zone, origin = "NULL::DATE", "NULL::VARCHAR", source
+    picked = [f"{customer} AS __owner", f"{born} AS __born", f"{zone} AS __tz", *picked]
+    con.execute(
+        f"CREATE TABLE {owners} AS SELECT (row_number() OVER (ORDER BY __customer, account_id) - 1)::INTEGER "
+        "AS __account, * FROM (SELECT * EXCLUDE (__owner), coalesce(__owner, CAST(account_id AS VARCHAR)) "
+        f"AS __customer FROM (SELECT account_id, {', '.join(picked)} FROM {origin} "
+        "WHERE account_id IS NOT NULL GROUP BY account_id))"
+    )
+
+
+def _check_zones(accounts: str, time_zone: str | None, known: dict[str, str]) -> None:
+    if time_zone is None or time_zone not in known:
+        return
+    found = connection().execute(f"SELECT DISTINCT {quote(time_zone)} FROM {accounts}").fetchall()
+    odd = sorted(str(z) for (z,) in found if z not in available_timezones())
+    if odd:
+        raise FrameError(
+            f"accounts: {time_zone} holds {first_few(odd)}. Allowed: names of time zones, such as Asia/Shanghai."
+        )
+
+
+def _group_sql(name: str, have: Sequence[str]) -> str:
+    """A grouping column as text over the log ``a``, or over its owners ``o``."""
+    if name == "team":
+        found = [f"CAST({c} AS VARCHAR)" for c in ("team", "agency") if c in have]
+        return f"coalesce({', '.join(found)})" if len(found) > 1 else found[0]
+    return f"CAST({quote(name)} AS VARCHAR)"
+
+
+def _groups(
+    by: Sequence[str], source: str, owners: str, have: Sequence[str], kinds: dict[str, str]
+) -> dict[str, list[object]]:
+    con = connection()
+    found: dict[str, list[object]] = {}
+    for name in by:
+        if name in ("month", "channel") and (name == "channel" or name not in have):
+            continue
+        inside = name in have or name == "team"
+        text = _group_sql(name, have) if inside else f"CAST({quote('__by_' + name)} AS VARCHAR)"
+        rows = con.execute(f"SELECT DISTINCT {text} FROM {source if inside else owners}").fetchall()
+        if len(rows) > MOST_GROUPS:
+            raise FrameError(f"by: {name} has {len(rows):,} values. Allowed: at most {MOST_GROUPS:,} groups.")
+        found[name] = sorted((v for (v,) in rows if v is not None), key=natural)
+    return found
+
+
+def _enum(text: str, values: Sequence[object]) -> str:
+    """The place of a text among ``values`` as SQL; NULL where it is none of them."""
+    if not values:
+        return "NULL::INTEGER"
+    return f"enum_code(TRY_CAST({text} AS ENUM({', '.join(quote_text(str(v)) for v in values)})))"
+
+
+def _encoded(
+    by: Sequence[str], have: Sequence[str], groups: dict[str, list[object]], at: str, local: str, zoned: bool,
+    orphans: bool, as_of: dt.date | None, known: dict[str, str], whole_rows: bool, checked: bool,
+) -> dict[str, str]:  # fmt: skip
+    def text(name: str) -> str:
+        return f"CAST(a.{name} AS VARCHAR)" if name in have else "NULL::VARCHAR"
+
+    channel = _enum(text("channel"), CHANNELS)
+    outcome, party = _enum(text("outcome"), OUTCOMES), _enum(text("party"), PARTIES)
+    missed = "outcome IN ('no_answer', 'wrong_number')" if "outcome" in have else "NULL::BOOLEAN"
+    by_outcome = f"CASE WHEN {missed} THEN 0 WHEN {text('outcome')} IS NOT NULL THEN 1 ELSE -1 END"
+    linked = (
+        f"CASE WHEN a.connected IS NOT NULL THEN CAST(CAST(a.connected AS BOOLEAN) AS TINYINT) ELSE {by_outcome} END"
+        if "connected" in have
+        else by_outcome
+    )
+    why = [
+        ("a.account_id IS NULL", 1),
+        ("a.__at IS NULL OR a.__local IS NULL", 2),
+        (f"{channel} IS NULL", 3),
+        (f"({text('outcome')} IS NOT NULL AND {outcome} IS NULL)", 4),
+        (f"({text('party')} IS NOT NULL AND {party} IS NULL)", 4),
+    ]
+    # An account without a time zone of its own has no local time: said above as reason 2.
+    if orphans:
+        why[1:1] = [("a.__account IS NULL", 5)]
+    if as_of is not None:
+        why.append((f"a.__local >= epoch_us(TIMESTAMP '{as_of}') + 86400000000", 6))
+    if "originated_on" in known:
+        why.append(("a.__local < epoch_us(CAST(a.__born AS TIMESTAMP))", 7))
+    reason = "CASE " + " ".join(f"WHEN {sql} THEN {n}" for sql, n in why) + " ELSE 0 END"
+    columns = {
+        "why": f"CAST({reason} AS UTINYINT)",
+        "account": "a.__account",
+        "t": "a.__at",
+        **({"local": "a.__local"} if zoned else {}),
+        "channel": f"CAST({channel} AS UTINYINT)",
+        "party": f"CAST(coalesce({party} + 1, 0) AS UTINYINT)",
+        "connected": f"CAST({linked} AS TINYINT)",
+        "wrong": f"coalesce({text('outcome')} = 'wrong_number', false)",
+        "consent": "coalesce(CAST(a.consent AS BOOLEAN), false)" if "consent" in have else "false",
+    }
+    if "agreed" in have:
+        columns["agreed"] = "coalesce(CAST(a.agreed AS BOOLEAN), false)"
+    if "number" in have:
+        columns["number"] = "CAST(hash(CAST(a.number AS VARCHAR)) & 4294967295 AS UINTEGER)"
+    for i, name in enumerate(by):
+        if name in groups:
+            inside = name in have or name == "team"
+            source = _group_sql(name, have) if inside else f"{quote('__by_' + name)}::VARCHAR"
+            columns[f"by{i}"] = (
+                f"CAST(coalesce({_enum(source, groups[name])}, {len(groups[name])}) AS USMALLINT)"
+            )
+    if "action_id" in have:
+        columns["mark"] = "CAST(hash(CAST(a.action_id AS VARCHAR)) & 4294967295 AS UINTEGER)"
+    elif whole_rows:
+        columns["mark"] = f"CAST(hash({', '.join(f'a.{quote(c)}' for c in have)}) & 4294967295 AS UINTEGER)"
+    return columns
+
+
+def _told(
+    table: str, owners: str, source: str, have: Sequence[str], groups: dict[str, list[object]], has_hours: bool,
+    zoned: bool, bare: bool, kinds: dict[str, str],
+) -> Laid:  # fmt: skip
+    con = connection()
+    local = "local" if zoned else "t"
+    rows_in, first, last, hours = con.execute(
+        f"SELECT count(*), min({local}) FILTER (why = 0), max({local}) FILTER (why = 0), "
+        f"count(*) FILTER (why = 0 AND {local} % 86400000000 <> 0) FROM {table}"
+    ).fetchall()[0]
+    bad = con.execute(f"SELECT why, count(*) FROM {table} WHERE why > 0 GROUP BY why ORDER BY why").fetchall()
+    aside = pd.DataFrame([(REASONS[w], n) for w, n in bad], columns=["reason", "rows"])
+    aside["first"] = [_first_aside(table, owners, w) for w, _ in bad]
+    lookup = scan(con.sql(f"SELECT __account AS account, __customer AS customer FROM {owners}"))
+    known = engine.collect(with_replicates(lookup, "customer", name="replicate").sort("account"))
+    codes = pd.factorize(known["customer"])[0].astype(np.int32)
+    cuts = _cuts(codes, rows_in)
+    return Laid(
+        table, owners, source, frozenset(have), int(rows_in), aside, groups, codes,
+        known["replicate"].to_numpy(np.int64), 0 if first is None else int(first // 86_400_000_000),
+        -1 if last is None else int(last // 86_400_000_000), has_hours and hours > 0, zoned, bare, cuts,
+    )  # fmt: skip
+
+
+def _first_aside(table: str, owners: str, why: int) -> str:
+    found = connection().execute(
+        f"SELECT DISTINCT CAST(o.account_id AS VARCHAR) AS id FROM {table} r JOIN {owners} o ON r.account = o.__account "
+        f"WHERE why = {why} ORDER BY id LIMIT 3"
+    )
+    return first_few([f for (f,) in found.fetchall()])
+
+
+def _cuts(customer: np.ndarray, rows: int) -> list[tuple[int, int]]:
+    """First and last + 1 account of parts that hold whole customers."""
+    n = len(customer)
+    parts = max(1, -(-rows // PART))
+    edges = [0]
+    for k in range(1, parts):
+        edge = n * k // parts
+        while edge < n and edge > 0 and customer[edge] == customer[edge - 1]:
+            edge += 1
+        if edge > edges[-1]:
+            edges.append(edge)
+    return [(a, b) for a, b in itertools.pairwise([*edges, n]) if b > a]
+
+
+def part(
+    laid: Laid, first: int, last: int, door: duckdb.DuckDBPyConnection
+) -> tuple[Rows, dict[str, np.ndarray], int]:
+    """The rows of accounts ``first`` to ``last`` − 1: as arrays, their codes, and how many were copies."""
+    columns = door.table(laid.table).columns
+    ties = [c for c in columns if c not in ("why", "account", "t")]
+    found = door.execute(
+        f"SELECT * EXCLUDE (why) FROM {laid.table} WHERE account >= {first} AND account < {last} AND why = 0 "
+        f"ORDER BY account, t, {', '.join(ties)}"
+    ).fetchnumpy()
+    arrays = {name: np.asarray(values) for name, values in found.items()}
+    copies = 0
+    if laid.keyed and len(arrays["t"]):
+        same = np.zeros(len(arrays["t"]), dtype=bool)
+        same[1:] = np.logical_and.reduce(
+            [arrays[c][1:] == arrays[c][:-1] for c in ("account", "t", "channel", "mark")]
+        )
+        copies = int(same.sum())
+        if copies:
+            arrays = {name: values[~same] for name, values in arrays.items()}
+    nothing = np.zeros(len(arrays["t"]), dtype=bool)
+    rows = Rows(
+        account=arrays["account"],
+        customer=laid.customer[arrays["account"]],
+        number=arrays.get("number", arrays["account"]),
+        at=arrays["t"],
+        local=arrays.get("local", arrays["t"]),
+        channel=arrays["channel"],
+        connected=arrays["connected"],
+        wrong=arrays["wrong"],
+        party=arrays["party"],
+        consent=arrays["consent"],
+        agreed=arrays.get("agreed", arrays["consent"] if "consent" in laid.columns else nothing),
+    )
+    return rows, {c: arrays[c] for c in arrays if c.startswith("by") or c == "mark"}, copies
