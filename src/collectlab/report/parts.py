@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from collectlab.core import plots
-from collectlab.core.errors import FrameError, NotAvailable
+from collectlab.core.errors import FrameError, NotAvailable, ParamsError
 from collectlab.core.results import Result
+from collectlab.core.suppression import MINIMUM, suppress
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from collectlab.report.month import Month
 
 
@@ -95,28 +99,62 @@ def part(
     def shown(month: Month, *args: Any, **options: Any) -> Part:
         key = name + "".join(f"_{v}" for v in (*args, *options.values()) if isinstance(v, str))
         try:
-            result = month.once(key, lambda: function(month, *args, **options))
-            axes = result.plot() if picture and result.plottable else None
+            result, written = month.once(
+                key, lambda: _published(function(month, *args, **options), minimum_cell(month))
+            )
+            axes = result.plot() if picture and result.plottable and _may_be_drawn(result, written) else None
         except (NotAvailable, FrameError) as error:
             reason = " ".join(str(error).split())
             return Part(key, left_out=f"Left out: {heading[:1].lower()}{heading[1:]} – {reason}")
         return Part(
             key,
             result=result,
-            picture=_keep(month, key, result, axes),
+            picture=_keep(month, key, written, axes),
             folded=folded and axes is not None,
         )
 
     return shown
 
 
-def _keep(month: Month, key: str, result: Result, axes: Any) -> bytes | None:
+def minimum_cell(month: Month) -> int:
+    """The smallest count that the report shows: ``minimum_cell`` among the limits in targets.yml, or 5."""
+
+    def found() -> int:
+        from collectlab.policy.targets import load_targets
+
+        try:
+            limits = load_targets(month.params / "targets.yml").limits_on(month.end)
+        except ParamsError:  # Told where the targets themselves are shown.
+            return MINIMUM
+        return int(limits["minimum_cell"].value) if "minimum_cell" in limits else MINIMUM
+
+    return month.once("the smallest count shown", found)
+
+
+def _published(result: Result, minimum: int) -> tuple[Result, pd.DataFrame]:
+    """The result without the cells that are too small to publish, and its table as it is written.
+
+    Whatever is shown, drawn or kept is made of what this returns.
+    """
+    found = suppress(result.table, **getattr(result, "disclosure", {}), minimum=minimum)
+    if not found.rows.any():
+        return result, found.to_write()
+    shown = dataclasses.replace(result, table=found.table, notes=(*result.notes, *found.notes))
+    return shown, found.to_write()
+
+
+def _may_be_drawn(result: Result, written: pd.DataFrame) -> bool:
+    """A chart that is not drawn from the table would show what the table leaves out."""
+    return "suppressed" not in written or getattr(result, "comparison", None) is None
+
+
+def _keep(month: Month, key: str, table: pd.DataFrame, axes: Any) -> bytes | None:
     """Write the table and figure where a run asked for them; return the picture to display."""
     if month.output is not None:
         folder = month.output / "tables"
         folder.mkdir(parents=True, exist_ok=True)
-        result.table.to_csv(folder / f"{key}.csv", index=False, lineterminator="\n")
-        result.table.to_parquet(folder / f"{key}.parquet", index=False)
+        table.to_csv(folder / f"{key}.csv", index=False, lineterminator="\n")
+        table.to_parquet(folder / f"{key}.parquet", index=False)
     if axes is None:
         return None
     if month.output is not None:
