@@ -285,6 +285,7 @@ class _Counts:
     broken: np.ndarray
     customers: np.ndarray
     unknown: np.ndarray
+    exempt: np.ndarray
     judged: int = 0
     copies: int = 0
     kept: list[pd.DataFrame] = field(default_factory=list)
@@ -302,12 +303,12 @@ def _count(plan: _Plan, asked: Asked) -> _Counts:
 
     shape = (len(asked), GROUPS, len(plan.labels))
     total = _Counts(
-        np.zeros(shape, np.int64), np.zeros(shape, np.int64), *np.zeros((2, len(asked)), np.int64)
+        np.zeros(shape, np.int64), np.zeros(shape, np.int64), *np.zeros((3, len(asked)), np.int64)
     )
     kept = np.zeros(len(asked), dtype=np.int64)
     with ThreadPoolExecutor(max_workers=2) as pool:
         for found in pool.map(one, plan.log.parts):
-            for name in ("applies", "broken", "customers", "unknown", "judged", "copies"):
+            for name in ("applies", "broken", "customers", "unknown", "exempt", "judged", "copies"):
                 setattr(total, name, getattr(total, name) + getattr(found, name))
             for table in found.kept:
                 rule = int(table["rule"].iloc[0])
@@ -324,7 +325,7 @@ def _count_part(
     size = len(plan.labels) * GROUPS
     shape = (len(asked), GROUPS, len(plan.labels))
     found = _Counts(
-        np.zeros(shape, np.int64), np.zeros(shape, np.int64), *np.zeros((2, len(asked)), np.int64)
+        np.zeros(shape, np.int64), np.zeros(shape, np.int64), *np.zeros((3, len(asked)), np.int64)
     )
     found.copies = copies
     inside = np.ones(len(rows.at), dtype=bool)
@@ -344,7 +345,7 @@ def _count_part(
             for cell in cells:
                 counted = np.bincount(cell[index], minlength=size)
                 target[i] += counted.reshape(len(plan.labels), GROUPS).T
-        found.unknown[i] = judged.unknown
+        found.unknown[i], found.exempt[i] = judged.unknown, judged.exempt
         customer = np.sort(rows.customer[applies]) if rule.per != "account" else rows.customer[applies]
         found.customers[i] = len(applies) and 1 + int((customer[1:] != customer[:-1]).sum())
         if len(broken):
@@ -454,7 +455,7 @@ def _askable(
             asked.append((book, rule))
             if rule.per == "number" and "number" not in have:
                 notes.append(f"{rule.title.en}: the actions have no number, so it is counted per account.")
-            gone = [w for w in rule.unless if w not in have and not (w == "agreed" and "consent" in have)]
+            gone = [w for w in rule.unless if w not in have]
             if gone:
                 notes.append(
                     f"{rule.title.en}: the actions have no {' or '.join(gone)}, so no exception could be seen."
@@ -481,6 +482,10 @@ def _said(log: Laid, books: Sequence[ContactRules], counts: _Counts, asked: Aske
         if unknown:
             what = "party" if rule.kind == "party" else "answer"
             notes.append(f"{rule.title.en}: {unknown:,} actions whose {what} is not known were not judged.")
+    for (_, rule), exempt in zip(asked, counts.exempt):
+        if exempt:
+            words = " or ".join({"consent": "consent", "agreed": "agreement"}[u] for u in rule.unless)
+            notes.append(f"{rule.title.en}: {exempt:,} actions with {words} noted are free and not counted.")
     for book in books:
         needs = [r for r in book.rules if r.allowed and "holiday" in r.allowed.model_fields_set]
         first, last = (dt.date.fromordinal(d + EPOCH).year for d in (log.first_day, log.last_day))

@@ -181,7 +181,9 @@ def result_of(
         rate[rule.key] = float(values[0][every])
         # Of an agency, the rows that are no agency's say nothing.
         shown = [
-            j for j in np.flatnonzero(contacts > 0) if not (labels[j][0] == "agency" and labels[j][2] is None)
+            j
+            for j in np.flatnonzero(contacts > 0).tolist()
+            if not (labels[j][0] == "agency" and labels[j][2] is None)
         ]
         frames.append(
             pd.DataFrame(

@@ -55,7 +55,7 @@ class Judged:
     """Positions of the rows that a rule applies to, and of those that break it.
 
     ``counted`` and ``since`` (microseconds since 1970, local) say of each broken row what was counted, and from
-    when; ``unknown`` is how many rows could not be judged because a field was empty.
+    when; ``unknown`` is how many rows could not be judged because a field was empty, ``exempt`` how many an exception frees.
     """
 
     applies: np.ndarray
@@ -63,6 +63,7 @@ class Judged:
     counted: np.ndarray
     since: np.ndarray
     unknown: int = 0
+    exempt: int = 0
 
 
 _NONE = np.iinfo(np.int64).min
@@ -82,21 +83,23 @@ def judge(
     mine = _in_force(rule, rows)
     if rule.kind == "party":
         return _party(rule, rows, mine)
-    chosen = mine & _is(rule.counted, rows)
+    whole = mine & _is(rule.counted, rows)
+    chosen = whole & ~_exempt(rule, rows)
     unknown = 0
     if rule.counted != "attempt" and rule.counted != "visit":
         voice = np.isin(rows.channel, VOICE)
         unknown = int((mine & voice & (rows.connected < 0)).sum())
     if rule.kind == "hours":
-        found = _hours(rule, rows, np.flatnonzero(chosen & ~_exempt(rule, rows)), holidays)
+        found = _hours(rule, rows, np.flatnonzero(chosen), holidays)
     elif rule.kind == "hold":
         assert holds is not None
-        found = _hold(rows, np.flatnonzero(chosen & ~_exempt(rule, rows)), holds)
+        found = _hold(rows, np.flatnonzero(chosen), holds)
     elif rule.kind == "after":
-        found = _after(rule, rows, mine, chosen & ~_exempt(rule, rows))
+        found = _after(rule, rows, mine, chosen)
     else:
-        found = _count(rule, rows, np.flatnonzero(chosen & ~_exempt(rule, rows)))
-    return Judged(found.applies, found.broken, found.counted, found.since, unknown)
+        found = _count(rule, rows, np.flatnonzero(chosen))
+    exempt = int(whole.sum() - chosen.sum()) if rule.unless else 0
+    return Judged(found.applies, found.broken, found.counted, found.since, unknown, exempt)
 
 
 def _in_force(rule: Rule, rows: Rows) -> np.ndarray:

@@ -480,6 +480,6 @@ def part(
         wrong=arrays["wrong"],
         party=arrays["party"],
         consent=arrays["consent"],
-        agreed=arrays.get("agreed", arrays["consent"] if "consent" in laid.columns else nothing),
+        agreed=arrays.get("agreed", nothing),
     )
     return rows, {c: arrays[c] for c in arrays if c.startswith("by") or c == "mark"}, copies
