@@ -199,7 +199,7 @@ def training_needs(
         raise NotAvailable("this book's actions name no agent and no team.")
     levels = [c for c in ("team", "agent") if c in book.columns("actions")]
     teams, torn, notes = roster(book, channels, period) if "agent" in levels else ({}, (), ())
-    told, between, units, attributed = list(notes), [], [], {}
+    told, few, between, units, attributed = list(notes), [], [], [], {}
     how = {"channels": channels, "horizon": horizon, "definition": definition, "period": period}
     ruled = set() if violations is None else {c for c in levels if c in _columns(violations)}
     for level in levels:
@@ -219,8 +219,8 @@ def training_needs(
                 told.append(f"{level}, {skill.replace('_', ' ')}: {' '.join(str(error).split())}")
                 continue
             if small:
-                told.append(
-                    f"Below {minimum_cases} in {skill.replace('_', ' ')}, and not compared: {len(small)} {plural(level)}."
+                few.append(
+                    f"{skill.replace('_', ' ')}: {len(small)} {plural(level) if len(small) > 1 else level}"
                 )
             if len(found):
                 units.append(found.rename(columns={level: "who"}).assign(level=level))
@@ -228,6 +228,8 @@ def training_needs(
         if "cured" in {s for u in units if u["level"].iloc[0] == level for s in u["skill"]}:
             begun = starts(book, level, channels, definition, period)
             attributed[level] = share_kept(book, begun, level, horizon)[0]
+    if few:
+        told.append(f"With fewer than {minimum_cases}, and so not compared: {'; '.join(few)}.")
     if not units:
         raise NotAvailable(" ".join(["no agents or teams with enough cases can be compared.", *told]))
     real = pd.concat(between, ignore_index=True)

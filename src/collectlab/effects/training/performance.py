@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Days within which a survey's answer speaks of the last contact before it.
 WINDOW = 30
+#: Days within which the days past due are averaged: within a month, monthly snapshots show hardly an end.
+PERIOD = 90
 _NONE = dict.fromkeys(INTERVAL, np.nan)
 
 
@@ -56,7 +58,8 @@ def performance(
 
     * ``cured`` — share cured within ``horizon`` days of that action; ``recovered`` — share of what was owed then that was paid within
       them (with payments);
-    * ``days_past_due`` — mean days still past due within ``horizon`` days of that action, other ends competing;
+    * ``days_past_due`` — mean days still past due within 90 days of that action (``horizon``, if longer), however it ends;
+      where snapshots are monthly, up to the snapshot that shows the end;
     * ``attempts_per_case`` — the unit's own actions on its cases within the horizon;
     * ``promises_kept``, ``recorded`` — of the promises it took, the contacts it made;
     * ``satisfaction`` — mean score of the answers within 30 days after its contact (with surveys; of those who answered).
@@ -103,7 +106,7 @@ def performance(
         or minimum_cases < 1
     ):
         raise FrameError(f"minimum_cases is {minimum_cases!r}. Allowed: whole numbers ≥ 1.")
-    _, torn, notes = roster(book, channels, period) if by == "agent" else ({}, (), ())
+    teams, torn, notes = roster(book, channels, period) if by == "agent" else ({}, (), ())
     how: dict[str, Any] = {
         "horizon": horizon,
         "channels": channels,
@@ -133,7 +136,7 @@ def performance(
         found["recovered"] = Ratio(sums(money, back), sums(money, money["owed"]), "part")
     begun = starts(book, by, channels, definition, period)
     begun = begun[begun["unit"].isin(names)].reset_index(drop=True)
-    found["days_past_due"] = given(_days(begun, names, horizon, conf_level), "days")
+    found["days_past_due"] = given(_days(begun, names, max(horizon, PERIOD), conf_level), "days")
     _, per = share_kept(book, begun, by, horizon)
     where = begun["rep"].to_numpy(int), begun["unit"].map(place).to_numpy(int)
     shape = (GROUPS, len(names))
@@ -152,8 +155,11 @@ def performance(
     small = int((size < minimum_cases).sum())
     if small:
         told = (*told, f"{small} {plural(by)} with fewer than {minimum_cases} cases are not shown.")
+    groups = pd.DataFrame({by: names})
+    if teams:
+        groups["team"] = [teams.get(u, "") for u in names]
     return measured(
-        pd.DataFrame({by: names}), [by], found, {"cases": size.reindex(names).to_numpy()}, conf_level,
+        groups, list(groups), found, {"cases": size.reindex(names).to_numpy()}, conf_level,
         estimand=f"Cases by their first action through {' or '.join(channels)}, followed for {horizon} days; as they are",
         title=f"Performance by {by}",
         shown=("cured",),

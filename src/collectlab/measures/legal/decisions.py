@@ -30,7 +30,7 @@ def decisions(
 ) -> Measures:
     r"""Time to a decision, success, and money for money, of legal cases.
 
-    Sizes per group: ``cases``, ``open``, ``won``, ``lost``. Measures:
+    Sizes: ``cases``, and of the whole book ``open``, ``won``, ``lost``. Measures:
 
     * ``median_days`` — days from filing by which half the cases are decided (Kaplan–Meier);
     * ``won_within_…_days`` — P(decided and won by that day), other decisions competing (Aalen–Johansen). Open cases are
@@ -121,14 +121,14 @@ def decisions(
         found["net_per_case"] = Ratio(sums(got - spent), counted, "mean", "money")
         found["cost_per_1_recovered"] = Ratio(sums(spent), sums(got), "ratio", "ratio")
         found["cost_without_recovery"] = Ratio(sums(np.where(got > 0, 0, spent)), sums(spent), "part")
-    total = sums(np.ones(len(cases))).sum(axis=0)
+    sizes = {"cases": sums(np.ones(len(cases))).sum(axis=0)}
+    if not by:  # by groups these would be handfuls of people
+        sizes |= {"open": sums(~decided).sum(axis=0)}
+        sizes |= {word: sums(ended == word).sum(axis=0) for word in ("won", "lost")}
     notes.append("Open cases count in the days and in won within (as censored), not in success or money.")
     return measured(
         shown(Counts(groups, {}), by), by, found,
-        {
-            "cases": total, "open": total - sums(decided).sum(axis=0), "won": sums(ended == "won").sum(axis=0),
-            "lost": sums(ended == "lost").sum(axis=0),
-        },
+        sizes,
         conf_level,
         estimand="Days from filing to decision; P(won by a day), other decisions competing; success and money of decided cases",
         title="What legal cases lead to",

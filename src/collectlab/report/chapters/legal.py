@@ -1,0 +1,89 @@
+"""Chapter 4: legal cases, what suing brought, and the agencies' yearly sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from collectlab.core.errors import FrameError, NotAvailable
+from collectlab.core.results import Result
+from collectlab.effects.legal import against_not_sued
+from collectlab.measures.legal import decisions, evaluation_sheet, stages
+from collectlab.measures.legal.agencies import EvaluationSheet
+from collectlab.policy.agencies import load_agencies
+from collectlab.report.chapters import leagues
+from collectlab.report.month import Month
+from collectlab.report.parts import part
+
+#: Days within which suing must have paid for itself.
+HORIZON = 180
+
+
+@part(picture=False)
+def legal_stages(month: Month) -> Result:
+    """Where the legal cases stand."""
+    return month.counted(stages)
+
+
+@part(picture=False)
+def legal_results(month: Month, by: str) -> Result:
+    """What decided cases brought, and how soon"""
+    return month.counted(decisions, by=by)
+
+
+@part(picture=False)
+def legal_effect(month: Month) -> Result:
+    """Suing against not suing, net of cost."""
+    found, _ = month.shared("suing", lambda: against_not_sued(month.book, horizon=HORIZON))
+    if found.table.empty and not month.book.has("legal_cases"):
+        raise NotAvailable("this book has no legal_cases.")
+    return found
+
+
+@part(picture=False)
+def agency_sheets(month: Month) -> Result:
+    """Each agency's year against its contract."""
+    return sheet(month)
+
+
+def sheet(month: Month, violations: Any = None) -> EvaluationSheet:
+    """The agencies' sheet of the month's calendar year, so far.
+
+    ``violations`` (agency, violations, contacts) comes from the conduct audit, where one was made.
+    """
+
+    def make() -> EvaluationSheet:
+        file = month.params / "agencies.yml"
+        terms = load_agencies(file).terms(month.end) if file.is_file() else None
+        return evaluation_sheet(
+            month.book, month.end.year, terms=terms, league=_same_mix(month), violations=violations,
+            horizon=month.horizon,
+        )  # fmt: skip
+
+    return make() if violations is not None else month.shared("agencies' sheets", make)
+
+
+def _same_mix(month: Month) -> pd.DataFrame | None:
+    """Agencies' rates over all placements at the same mix of cases, shrunken; None where they cannot be compared."""
+    try:
+        found = leagues.agencies(month)
+    except (NotAvailable, FrameError):
+        return None
+    level = found.between["average"].iloc[0]
+    return found.table[["agency", "n", "std_error"]].assign(
+        **{c: (level + found.table[c]).clip(0, 1) for c in ("estimate", "conf_low", "conf_high")}
+    )
+
+
+def _terms_missed(month: Month) -> pd.DataFrame:
+    """Terms that an agency missed by its whole interval; records are among the findings by team already."""
+    missed = sheet(month).missed()
+    missed = missed[missed["measure"] != "recorded"]
+    return missed[["agency", "measure", "n", "estimate", "conf_low", "conf_high", "term"]].reset_index(
+        drop=True
+    )
+
+
+SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {"agency_terms": _terms_missed}
