@@ -1,0 +1,349 @@
+r"""What each group, each step not done and the mix contribute to a KPI: weighted least squares on counted cells.
+
+With :math:`R = \sum top / \sum base` the KPI, each unit's distance from it, :math:`top_i - R\,base_i`, is
+regressed (weight :math:`q_i`) on indicators of every cause side by side. A group g of the dimension d with the
+effect :math:`\alpha_g` then moves the KPI by
+
+.. math:: K_g = \frac{Q_g}{B}\Bigl(\alpha_g - \frac{\sum_{l \ne g} Q_l \alpha_l}{\sum_{l \ne g} Q_l}\Bigr),
+
+the part that would go if g did as the other groups of d do with the same cases. A step m goes with
+:math:`\gamma` per unit (same regression, among those still overdue after its day), so that a group which does it
+less often owes :math:`Q_g (\delta_g - \bar\delta_{-g})\,\gamma / B` to it, δ being the group's effect on the step
+itself (Gelbach 2016, "When Do Covariates Matter?", Journal of Labor Economics 34, 509–543). All of it is a function
+of sums over cells, so the delete-a-group jackknife over customers needs no second pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from collectlab.core.jackknife import GROUPS, jackknife
+from collectlab.measures.gap import CASES, Cells
+
+NONE, SMALL = "(none)", "(small groups)"
+
+#: A group must have customers in so many of the replicate groups for its error to be known.
+MIN_REPLICATES = 20
+
+
+@dataclass(frozen=True)
+class Column:
+    """One indicator of the regression."""
+
+    dimension: str
+    group: str
+    n: int
+
+    @property
+    def named(self) -> bool:
+        """Whether it may be named: no rest, and no group too small."""
+        return self.group not in (NONE, SMALL)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Estimates of one KPI with their replicates: everything in KPI units, signed as they move the KPI.
+
+    ``rows`` has one row per number (dimension, group, of, n); ``estimate`` (K,) and ``left_out`` (R, K) hold
+    the numbers and what they are with each replicate group left out. ``root`` (K,) is √(observed / expected) of
+    rare events and ``root_error`` its error; missing for all other numbers.
+    """
+
+    rows: pd.DataFrame
+    estimate: np.ndarray
+    std_error: np.ndarray
+    left_out: np.ndarray
+    root: np.ndarray
+    root_error: np.ndarray
+    level: float
+    observed: dict[str, tuple[float, float]]
+
+    def t_values(self) -> np.ndarray:
+        """How many standard errors each number lies from 0."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            plain, rooted = self.estimate / self.std_error, (self.root - 1) / self.root_error
+        return np.where(np.isfinite(rooted), rooted, plain)
+
+    def interval(self, i: int, quantile: float) -> tuple[float, float]:
+        """``estimate`` ± ``quantile`` standard errors, for rare events on the scale of the root."""
+        value, root, error = self.estimate[i], self.root[i], self.root_error[i]
+        if not np.isfinite((root - 1) / error if error else np.nan):
+            return value - quantile * self.std_error[i], value + quantile * self.std_error[i]
+        expected = value / (root**2 - 1) if root != 1 else 0.0
+        ends = [expected * (max(root + s * quantile * error, 0.0) ** 2 - 1) for s in (-1, 1)]
+        return min(ends), max(ends)
+
+    def error(self, weights: np.ndarray) -> float:
+        """Standard error of a weighted sum of the numbers (NaN where one of them is unknown)."""
+        used = weights != 0
+        drawn = self.left_out[:, used] @ weights[used] - self.estimate[used] @ weights[used]
+        n = len(drawn)
+        return float(np.sqrt((n - 1) / n * (drawn**2).sum())) if n > 1 else float("nan")
+
+
+class _Design:
+    """Indicators of the cells, and the sums over them by replicate group."""
+
+    def __init__(self, cells: Cells, dimensions: list[str], smallest: int):
+        table = cells.table
+        self.period = table["period"].to_numpy() == "now"
+        self.replicate = table["replicate"].to_numpy(int)
+        self.columns: list[Column] = [Column("", "", int(table.loc[self.period, "n"].sum()))]
+        laid = [np.ones(len(table))]
+        for dimension in dimensions:
+            values = table[dimension].astype(object).where(table[dimension].notna(), NONE)
+            now = table[self.period].assign(value=values[self.period])
+            n = now.groupby("value")["n"].sum()
+            spread = now.groupby("value")["replicate"].nunique()
+            small = {v for v in n.index if v != NONE and (n[v] < smallest or spread[v] < MIN_REPLICATES)}
+            values = values.where(~values.isin(small) & values.isin(n.index), SMALL).where(
+                values != NONE, NONE
+            )
+            for group in sorted(values.unique()):
+                held = (values == group).to_numpy()
+                self.columns.append(
+                    Column(dimension, group, int(table["n"].to_numpy()[held & self.period].sum()))
+                )
+                laid.append(held.astype(float))
+        self.x = np.stack(laid, axis=1)
+        self.weight = table[cells.weight].to_numpy(float)
+
+    def sums(self, mask: np.ndarray, *values: np.ndarray, extra: np.ndarray | None = None) -> np.ndarray:
+        """(R, p, p + len(values)): X'WX and X' of the values, over the cells of ``mask``."""
+        x = self.x if extra is None else np.column_stack([self.x, extra])
+        out = np.zeros((GROUPS, x.shape[1], x.shape[1] + len(values)))
+        for r in range(GROUPS):
+            here = mask & (self.replicate == r)
+            own = x[here]
+            out[r, :, : x.shape[1]] = own.T @ (own * self.weight[here, None])
+            for k, value in enumerate(values):
+                out[r, :, x.shape[1] + k] = own.T @ value[here]
+        return out
+
+    def contrasts(self, gram: np.ndarray, dimensions: set[str]) -> list[tuple[int, np.ndarray]]:
+        """(column, the columns it is compared with): those from which the data can tell it apart."""
+        inverse = np.linalg.pinv(gram, rcond=1e-9, hermitian=True)
+        loose = np.eye(len(gram)) - inverse @ gram
+        found = []
+        for i, column in enumerate(self.columns):
+            if column.dimension not in dimensions or not column.named:
+                continue
+            rest = [
+                j
+                for j, other in enumerate(self.columns)
+                if j != i
+                and other.dimension == column.dimension
+                and other.group != NONE
+                and other.n > 0
+                and np.abs(loose[i] - loose[j]).max() < 1e-6
+            ]
+            if rest:
+                found.append((i, np.array(rest)))
+        return found
+
+
+def _solve(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
+    # indicators of all groups of a dimension add up to the constant: the least-norm solution does for contrasts
+    return np.linalg.pinv(gram, rcond=1e-9, hermitian=True) @ right
+
+
+def _against(effect: np.ndarray, size: np.ndarray, pairs: list[tuple[int, np.ndarray]]) -> np.ndarray:
+    """Q_g (α_g − mean of the others), for each pair."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.array([size[i] * (effect[i] - size[r] @ effect[r] / size[r].sum()) for i, r in pairs])
+
+
+def shares_of(cells: Cells, smallest: int) -> Shares:
+    """Every number of one KPI, by least squares on its cells."""
+    table = cells.table
+    blocks: list[tuple[pd.DataFrame, np.ndarray, np.ndarray]] = []
+    observed: dict[str, tuple[float, float]] = {}
+    design = _Design(cells, [*cells.groups, *cells.mix], smallest)
+    top, base = table["top"].to_numpy(float), table["base"].to_numpy(float)
+    now, before = design.period, ~design.period
+    p = len(design.columns)
+    sums_now = design.sums(now, top, base)
+    pairs = design.contrasts(sums_now.sum(axis=0)[:, :p], set(cells.groups))
+    case = np.array([c.dimension in CASES for c in design.columns])
+    has_before = bool(table.loc[before, "base"].sum() > 0)
+    sums_before = design.sums(before, top, base) if has_before else np.zeros_like(sums_now)
+    both = np.stack([sums_now, sums_before], axis=1)
+    change = cells.kind == "change"
+    crossed = _crossed(cells, design, smallest)
+    marks = np.stack([held for _, _, held in crossed], axis=1) if crossed else np.zeros((len(table), 0))
+    own = np.stack([_by_replicate(design, now, marks, v) for v in (design.weight, top, base)], axis=-1)
+    shared = np.stack(
+        [
+            design.x[h].T @ (marks[h] * design.weight[h, None])
+            for h in (now & (design.replicate == r) for r in range(GROUPS))
+        ]
+    )  # (R, p, C): what each crossing shares with each indicator
+
+    def main(sums: np.ndarray) -> np.ndarray:
+        current, earlier = sums
+        gram, t, b = current[:, :p], current[:, p], current[:, p + 1]
+        level = t[0] / b[0]
+        effect, size = _solve(gram, t - level * b), gram[0]
+        groups = _against(effect, size, pairs) / b[0]
+        if not has_before:
+            return np.array([level, np.nan, *groups])
+        gram0, t0, b0 = earlier[:, :p], earlier[:, p], earlier[:, p + 1]
+        drift = (size / size[0] - gram0[0] / gram0[0, 0])[case]
+        if not change:
+            return np.array([level, drift @ effect[case] * size[0] / b[0], *groups])
+        level0 = t0[0] / b0[0]
+        effect0 = _solve(gram0, t0 - level0 * b0)
+        moved = groups - _against(effect0, gram0[0], pairs) / b0[0]
+        mix = drift @ (effect + effect0)[case] / 2
+        return np.array([level / level0 - 1, mix / level0, *(moved / level0)])
+
+    def block(statistic, by_group: np.ndarray, rows: list[dict], roots=None) -> None:
+        estimate, error, _, _ = jackknife(by_group.sum(axis=0), by_group, statistic)
+        none = np.full((2, len(estimate)), np.nan)
+        root = none if roots is None else np.stack(jackknife(by_group.sum(axis=0), by_group, roots)[:2])
+        total = by_group.sum(axis=0)
+        held = (by_group != 0).reshape(GROUPS, -1).any(axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            drawn = np.array([statistic(total - part) for part in by_group[held]])
+        padded = np.repeat(estimate[None], GROUPS, axis=0)
+        padded[held] = drawn
+        blocks.append((pd.DataFrame(rows), np.stack([estimate, error, *root]), padded))
+
+    def row(dimension: str, group: str, n: int, of: tuple[str, str] = ("", "")) -> dict:
+        return {"dimension": dimension, "group": group, "n": n, "of_dimension": of[0], "of_group": of[1]}
+
+    def rooted(observed: np.ndarray, part: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.sqrt(observed / (observed - part))
+
+    def main_roots(sums: np.ndarray) -> np.ndarray:
+        current = sums[0]
+        seen = np.array([current[i, p] for i, _ in pairs]) / current[0, p + 1]
+        return np.array([np.nan, np.nan, *rooted(seen, main(sums)[2:])])
+
+    def together(sums: np.ndarray) -> np.ndarray:
+        gram, t, b = sums[:p, :p], sums[:p, p], sums[:p, p + 1]
+        common, q, mine, of = sums[:p, p + 2 :], sums[p, p + 2 :], sums[p + 1, p + 2 :], sums[p + 2, p + 2 :]
+        level = t[0] / b[0]
+        inverse = np.linalg.pinv(gram, rcond=1e-9, hermitian=True)
+        left = mine - level * of - common.T @ (inverse @ (t - level * b))
+        alone = q - np.einsum("pc,pk,kc->c", common, inverse, common)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(alone > 1e-6 * q, q * left / alone, np.nan) / b[0]
+
+    columns = design.columns
+    told = [row("level", "", columns[0].n), row("mix", "", columns[0].n)]
+    told += [row(columns[i].dimension, columns[i].group, columns[i].n) for i, _ in pairs]
+    block(main, both, told, main_roots if cells.rare and not change else None)
+    if crossed:
+        laid = np.zeros((GROUPS, p + 3, p + 2 + len(crossed)))
+        laid[:, :p, : p + 2] = sums_now
+        laid[:, :p, p + 2 :] = shared
+        laid[:, p:, p + 2 :] = np.moveaxis(own, -1, 1)
+        told = [row(" × ".join(by), " × ".join(name), n_of(table, now & held)) for by, name, held in crossed]
+
+        def together_roots(sums: np.ndarray) -> np.ndarray:
+            return rooted(sums[p + 1, p + 2 :] / sums[0, p + 1], together(sums))
+
+        block(together, laid, told, together_roots if cells.rare else None)
+    for path in cells.paths:
+        mark = table[path.name].to_numpy(float)
+        asked = ~np.isnan(mark)
+        later = table[f"later_{path.name}"].to_numpy(float)
+        done = np.where(asked, np.nan_to_num(mark), 0.0)
+        here = asked & now
+        if not (base[here].sum() > 0 and 0 < (done * base)[here].sum() < base[here].sum()):
+            continue
+        full = design.sums(here, later, base, design.weight * done, extra=done)
+        past = design.sums(asked & before, base, design.weight * done, extra=done)
+        stacked = np.concatenate([full, past[:, :, p + 1 : p + 3]], axis=2)
+        everyone = np.repeat(sums_now[:, :1, p + 1], p + 1, axis=1)[:, :, None]
+        stacked = np.concatenate([stacked, everyone], axis=2)
+        used = [(i, r) for i, r in pairs if stacked[:, i, i].sum() > 0 and stacked[:, r, r].sum() > 0]
+
+        def stepped(sums: np.ndarray, path=path, used=used) -> np.ndarray:
+            gram, t, b, d = sums[:, : p + 1], sums[:, p + 1], sums[:, p + 2], sums[:, p + 3]
+            past_base, past_done, whole = sums[0, p + 4], sums[0, p + 5], sums[0, p + 6]
+            level = t[0] / b[0]
+            gain = _solve(gram, t - level * b)[p]
+            rate = d[0] / gram[0, 0]
+            without, size = gram[:p, :p], gram[0, :p]
+            habit = _solve(without, d[:p] - rate * without[:, 0])
+            with np.errstate(invalid="ignore", divide="ignore"):
+                aim = 1.0 if path.expected else past_done / past_base
+            book = (rate - aim) * gain * size[0] / whole
+            return np.array([rate, aim, gain, book, *(_against(habit, size, used) * gain / whole)])
+
+        n = int(table["n"].to_numpy()[here].sum())
+        told = [row(w, path.name, n) for w in ("_rate", "_aim", "_gain", "step")]
+        told += [row("step", path.name, n, (columns[i].dimension, columns[i].group)) for i, _ in used]
+        block(stepped, stacked, told)
+        observed[path.name] = (float(blocks[-1][1][0, 0]), float(blocks[-1][1][0, 1]))
+    for inner in cells.nested:
+        _within(cells, inner, smallest, block, row)
+    rows = pd.concat([b[0] for b in blocks], ignore_index=True)
+    return Shares(
+        rows=rows,
+        estimate=np.concatenate([b[1][0] for b in blocks]),
+        std_error=np.concatenate([b[1][1] for b in blocks]),
+        left_out=np.concatenate([b[2] for b in blocks], axis=1),
+        root=np.concatenate([b[1][2] for b in blocks]),
+        root_error=np.concatenate([b[1][3] for b in blocks]),
+        level=float(blocks[0][1][0, 0]),
+        observed=observed,
+    )
+
+
+def n_of(table: pd.DataFrame, held: np.ndarray) -> int:
+    """Units in these cells."""
+    return int(table["n"].to_numpy()[held].sum())
+
+
+def _by_replicate(design: _Design, now: np.ndarray, marks: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(R, C) sums of the values over the cells of each crossing."""
+    out = np.zeros((GROUPS, marks.shape[1]))
+    for r in range(GROUPS):
+        here = now & (design.replicate == r)
+        out[r] = values[here] @ marks[here]
+    return out
+
+
+def _crossed(
+    cells: Cells, design: _Design, smallest: int
+) -> list[tuple[tuple[str, ...], tuple[str, ...], np.ndarray]]:
+    """Crossings that are large enough, with the cells that lie in them."""
+    table, found = cells.table, []
+    for by in cells.crossed:
+        known = table[list(by)].notna().all(axis=1).to_numpy()
+        for name, rows in table[known & design.period].groupby(list(by), sort=True):
+            if rows["n"].sum() >= smallest and rows["replicate"].nunique() >= MIN_REPLICATES:
+                held = known & np.logical_and.reduce([(table[c] == v).to_numpy() for c, v in zip(by, name)])
+                found.append((by, tuple(map(str, name)), held))
+    return found
+
+
+def _within(cells: Cells, inner: str, smallest: int, block, row) -> None:
+    """Parts of a group (agents of a team), each against the other parts of the same group."""
+    design = _Design(cells, [*cells.groups, inner, *cells.mix], smallest)
+    table, p = cells.table, len(design.columns)
+    sums = design.sums(design.period, table["top"].to_numpy(float), table["base"].to_numpy(float))
+    pairs = design.contrasts(sums.sum(axis=0)[:, :p], {inner})
+    if not pairs:
+        return
+
+    def statistic(total: np.ndarray) -> np.ndarray:
+        gram, t, b = total[:, :p], total[:, p], total[:, p + 1]
+        effect = _solve(gram, t - t[0] / b[0] * b)
+        return _against(effect, gram[0], pairs) / b[0]
+
+    told = []
+    for i, _ in pairs:
+        column = design.columns[i]
+        held = table[table[inner] == column.group]
+        outer = next((d for d in ("team", "agency") if d in cells.groups and held[d].notna().any()), "")
+        name = str(held[outer].mode().iloc[0]) if outer else ""
+        told.append(row(column.dimension, column.group, column.n, (outer, name)))
+    block(statistic, sums, told)
