@@ -19,7 +19,7 @@ def connected(action):
 def is_counted(rule, action):
     answer = connected(action)
     if rule.counted == "connected":
-        return answer is True
+        return answer is True and action.get("party") != "third_party"
     if rule.counted == "unanswered":
         return answer is False
     if rule.counted == "visit":
@@ -71,7 +71,7 @@ def breaks(rule, rules, history, now, holds):
         tried, after = history[since:], rule.allowed_after
         if after and after.wrong_number and any(a.get("outcome") == "wrong_number" for a in tried):
             return False
-        failed = sum(connected(a) is False for a in tried)
+        failed = sum(connected(a) is False and a.get("party") != "third_party" for a in tried)
         return not (after and after.unanswered is not None and failed >= after.unanswered)
     day = now["at"].date()
     return any(

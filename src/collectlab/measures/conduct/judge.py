@@ -117,8 +117,8 @@ def _in_force(rule: Rule, rows: Rows) -> np.ndarray:
 
 def _is(counted: str, rows: Rows) -> np.ndarray:
     """Whether a row is what the rule counts."""
-    if counted == "connected":
-        return rows.connected == 1
+    if counted == "connected":  # a conversation with somebody else is none with the debtor
+        return (rows.connected == 1) & (rows.party != THIRD_PARTY)
     if counted == "unanswered":
         return rows.connected == 0
     if counted == "contact":
@@ -269,7 +269,7 @@ def _party(rule: Rule, rows: Rows, mine: np.ndarray) -> Judged:
     start = np.where(new, place, 0)
     start[1:] = np.where(answered[:-1] & ~new[1:], place[1:], start[1:])
     start = np.maximum.accumulate(start) if n else start
-    failed = np.concatenate([[0], np.cumsum(connected == 0)])
+    failed = np.concatenate([[0], np.cumsum((connected == 0) & (party != THIRD_PARTY))])
     invalid = np.concatenate([[0], np.cumsum(wrong)])
     failures = failed[place] - failed[start]
     after = rule.allowed_after
