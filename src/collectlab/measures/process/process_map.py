@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 START = "overdue"
+_WORDS = {"censored": "still overdue"}
 _SPELL = ["__account", "__start"]
 #: A variant is told apart by its first steps.
 _STEPS = 8
@@ -49,53 +50,54 @@ class ProcessMap(Result):
     first_days: dict[str, float] = field(default_factory=dict)
     plottable = True
 
-    def plot(self, top: int = 14, ax: Axes | None = None) -> Axes:  # type: ignore[override]
-        """Steps from left to right as they come; arcs above go on, arcs below go back; thick = often."""
-        from matplotlib.patches import FancyArrowPatch
+    def plot(self, top: int = 12, ax: Axes | None = None) -> Axes:  # type: ignore[override]
+        """Steps from left to right as they come; arcs above go on, arcs below go back; thick = often.
 
-        drawn = self.table.head(top)
-        known = {s: d for s, d in self.first_days.items() if s in {*drawn["step"], *drawn["next_step"]}}
-        steps = sorted(known, key=lambda s: (known[s], s))
-        ends = [e for e in dict.fromkeys(drawn["next_step"]) if e not in known]
-        place = {name: i for i, name in enumerate([START, *steps, *sorted(ends)])}
-        ax = new_axes(ax, figsize=(7.2, 4.4))
-        most = drawn["episodes"].max()
-        for row in drawn[::-1].itertuples():
-            a, b = place[row.step], place[row.next_step]
+        The ``top`` moves, and of every step and ending the most frequent one that leads there.
+        """
+        from matplotlib.patches import FancyArrowPatch
+        from matplotlib.path import Path
+
+        leads = ~self.table.duplicated("next_step")
+        drawn = self.table[leads | (self.table.index < top)]
+        steps = sorted(self.first_days, key=lambda s: (self.first_days[s], s))
+        ends = sorted({*drawn["next_step"]} - {*steps}, key=[*OUTCOME_COLOURS, *drawn["next_step"]].index)
+        place = {name: i for i, name in enumerate([START, *steps, *ends])}
+        moves = [(place[r.step], place[r.next_step], r) for r in drawn[::-1].itertuples()]
+        spans = [b - a for a, b, _ in moves]
+        ax = new_axes(ax, figsize=(7.2, 3.9))
+        for a, b, row in moves:
             side = 1 if b > a else -1
-            ends_on = row.next_step in ends
-            colour = (
-                OUTCOME_COLOURS.get(row.next_step, PALETTE[6]) if ends_on else PALETTE[0 if side > 0 else 1]
-            )
+            low, high = 0.42 * side, side * (0.42 + 0.62 * abs(b - a) ** 0.75)
+            into = PALETTE[0] if side > 0 else PALETTE[1]
+            near = 0.1 * side  # arcs leave to the right of a box's middle and arrive to the left of it
+            bow = Path([(a + near, low), ((a + b) / 2, 2 * high - low), (b - near, low)], [1, 3, 3])
+            width = 0.6 + 4 * row.episodes / drawn["episodes"].max()
             ax.add_patch(
                 FancyArrowPatch(
-                    (a + 0.12 * side, 0.16 * side), (b - 0.12 * side, 0.16 * side),
-                    connectionstyle=f"arc3,rad={-0.62 if abs(b - a) > 1 else -0.75}",
-                    arrowstyle="-|>", mutation_scale=9, color=colour, alpha=0.8,
-                    linewidth=0.7 + 5 * row.episodes / most, shrinkA=0, shrinkB=0, zorder=1,
+                    path=bow, arrowstyle="-|>,head_length=4,head_width=2", mutation_scale=1 + width / 8,
+                    color=OUTCOME_COLOURS.get(row.next_step, into), alpha=0.85, linewidth=width, zorder=1,
                 )
             )  # fmt: skip
-            reach = abs(b - a) - 0.24
-            bow = (0.62 if abs(b - a) > 1 else 0.75) * reach / 2
             days = "" if pd.isna(row.median_days) else f" · {row.median_days:.0f} d"
             ax.text(
-                (a + b) / 2, side * (0.16 + bow), f"{row.episodes:,}{days}", ha="center", va="center", fontsize=7.5,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.9}, zorder=3,
+                (a + b) / 2, high, f"{row.episodes:,}{days}", ha="center", va="center", fontsize=7.5, zorder=3,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.9},
             )  # fmt: skip
         for name, x in place.items():
-            end = name in ends
-            text = name.replace("_", " ")
-            if name in known:
-                text += f"\nday {known[name]:.0f}"
+            day = f"\nday {self.first_days[name]:.0f}" if name in self.first_days else ""
             ax.text(
-                x, 0, text, ha="center", va="center", fontsize=8, zorder=4,
-                bbox={"boxstyle": "round,pad=0.3", "facecolor": "#F2F2F2" if end or name == START else "white",
-                      "edgecolor": OUTCOME_COLOURS.get(name, "#444444") if end else "#444444"},
+                x, 0, _WORDS.get(name, name).replace("_", " ").replace(" ", "\n") + day,
+                ha="center", va="center", fontsize=8, zorder=4,
+                bbox={
+                    "boxstyle": "round,pad=0.3",
+                    "facecolor": "white" if day else "#F2F2F2",
+                    "edgecolor": OUTCOME_COLOURS.get(name, "#444444"),
+                },
             )  # fmt: skip
-        reach = max(abs(place[r.next_step] - place[r.step]) for r in drawn.itertuples())
-        ax.set_xlim(-0.6, len(place) - 0.4)
-        back = any(place[r.next_step] < place[r.step] for r in drawn.itertuples())
-        ax.set_ylim(-(0.5 + 0.33 * reach) if back else -0.6, 0.6 + 0.33 * reach)
+        ax.set_xlim(-0.5, len(place) - 0.5)
+        above, below = (max([abs(s) for s in spans if s * side > 0], default=0) for side in (1, -1))
+        ax.set_ylim(-(0.8 + 0.62 * below**0.75), 0.8 + 0.62 * above**0.75)
         ax.axis("off")
         return titled(ax, self.title)
 
@@ -180,7 +182,9 @@ def process_map(
     acted = int(engine.collect(steps.select(*_SPELL).unique(keep="any").select(n=row_count()))["n"].iloc[0])
     everyone = int(all_of.sum())
     notes = [
-        f"{acted:,} of {everyone:,} episodes were acted on at all; actions of one kind in a row are one step."
+        "In the chart: episodes that make the move, and the median days it takes; under a step, the median day of "
+        "its first time.",
+        f"{acted:,} of {everyone:,} episodes were acted on at all; actions of one kind in a row are one step.",
     ]
     if in_order:
         notes.append(

@@ -1,0 +1,209 @@
+"""Chapters 2 and 4: whether the strategy was followed, and how the work runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from collectlab.core.errors import NotAvailable, ParamsError
+from collectlab.core.results import Result
+from collectlab.measures.process import adherence as steps
+from collectlab.measures.process import best_time as times
+from collectlab.measures.process import contactability as reach
+from collectlab.measures.process import data_problems as gaps
+from collectlab.measures.process import process_map as maps
+from collectlab.measures.process.promises import promise_follow_up
+from collectlab.measures.process.response_times import response_times as answers
+from collectlab.policy.evidence import evidence as evidence_of
+from collectlab.policy.strategy import Strategy, load_strategy
+from collectlab.report.month import Month
+from collectlab.report.parts import part
+
+#: Of several comparisons, what would come up by chance in one report of twenty.
+_ERROR = 0.05
+
+
+def strategy(month: Month) -> Strategy:
+    """The strategy in force at the month's end."""
+    try:
+        return load_strategy(month.params / "strategy.yml").on(month.end)
+    except ParamsError as error:
+        raise NotAvailable(str(error)) from error
+
+
+def due_steps(found: Strategy) -> pd.DataFrame:
+    """The actions due as :func:`collectlab.measures.process.adherence.adherence` takes them."""
+    rows = [
+        {"stage": s.key, "channel": d.channel, "day": d.day, "dpd_from": s.dpd_from, "dpd_to": s.dpd_to}
+        for s in found.stages
+        for d in s.due
+    ]
+    return pd.DataFrame(rows, columns=["stage", "channel", "day", "dpd_from", "dpd_to"])
+
+
+def stage_channels(found: Strategy) -> dict[int, tuple[str, ...]]:
+    """The day on which each later stage begins, with the channels it brings that the stage before has not."""
+    begun = [s for s in found.stages if s.dpd_from is not None]
+    new = {}
+    for before, stage in pairwise(begun):
+        brought = tuple(c for c in stage.channels if c not in before.channels)
+        if stage.dpd_from > 1 and brought:
+            new[stage.dpd_from] = brought
+    return new
+
+
+def _adherence(month: Month, stages: tuple[str, ...] = (), by: str | tuple[str, ...] = "step") -> Result:
+    """Counted once for the parts and the evidence."""
+    found = strategy(month)
+    _ = month.from_start  # not available where nobody was seen from day 0
+    due = due_steps(found)
+    due = due[due["stage"].isin(stages)].reset_index(drop=True) if stages else due
+    first, last = month.window
+    period = (max(first, found.since), last)
+    return month.shared(
+        f"adherence {by} {due.to_csv()} {period}",
+        lambda: steps.adherence(month.book, due, by=by, definition=month.definition, period=period),
+    )
+
+
+@part(folded=True)
+def adherence(month: Month) -> Result:
+    """The actions the strategy asks for: in time, late, missing."""
+    return _adherence(month)
+
+
+def _by_branch(month: Month) -> pd.DataFrame:
+    """Steps not done in time, by stage and branch."""
+    if "branch" not in month.book.columns("accounts"):
+        raise NotAvailable("the book does not tell the branch of an account.")
+    table = _adherence(month, by=("stage", "branch")).table
+    return table[table["measure"] == "not_in_time"].reset_index(drop=True)
+
+
+@part(picture=False)
+def adherence_by_branch(month: Month) -> Result:
+    """Branches that follow the strategy clearly less than the others."""
+    table = _by_branch(month)
+    found = pd.concat([_against_others(part) for _, part in table.groupby("stage", sort=False)])
+    from scipy.stats import norm
+
+    judged = found["z"].notna()
+    line = norm.isf(_ERROR / max(int(judged.sum()), 1))
+    worse = found[judged & (found["z"] > line)].sort_values("z", ascending=False, kind="stable")
+    if worse.empty:
+        raise NotAvailable(f"no branch does in any stage; {int(judged.sum())} comparisons were made.")
+    columns = ["stage", "branch", "judged", "estimate", "conf_low", "conf_high", "others"]
+    return Result(
+        table=worse[columns],
+        title="Steps late or missing: branches clearly beyond the others",
+        estimand="Of the stage's steps judged, the share late or missing; the others' share beside it.",
+        formats={"judged": "count", "others": "share"},
+        notes=(
+            f"Of {int(judged.sum())} comparisons, those that chance would bring up in one report of twenty.",
+        ),
+    )
+
+
+def _against_others(part: pd.DataFrame) -> pd.DataFrame:
+    """Each row's z against the others of the table together."""
+    n, p, se = (part[c].to_numpy(float) for c in ("judged", "estimate", "std_error"))
+    ok = np.isfinite(p) & np.isfinite(se) & (n > 0)
+    n, p, se = np.where(ok, n, 0), np.where(ok, p, 0), np.where(ok, se, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        others = ((n * p).sum() - n * p) / (n.sum() - n)
+        spread = np.sqrt(((n * se) ** 2).sum() - (n * se) ** 2) / (n.sum() - n)
+        z = np.where(ok & (n >= _SMALLEST), (p - others) / np.hypot(se, spread), np.nan)
+    return part.assign(others=others, z=np.where(np.isfinite(z), z, np.nan))
+
+
+#: Fewer judged steps than this are not compared.
+_SMALLEST = 30
+
+
+@part(picture=False)
+def response_times(month: Month) -> Result:
+    """How soon the bank answers: a broken promise, a new stage, hardship"""
+    return month.counted(
+        answers,
+        stages=stage_channels(strategy(month)),
+        definition=month.definition,
+        period=month.window,
+    )
+
+
+@part(folded=True)
+def process_map(month: Month) -> Result:
+    """What follows what: the actual order of the work."""
+    _ = month.from_start
+    order = list(dict.fromkeys(due_steps(strategy(month))["channel"]))
+    return month.counted(maps.process_map, order=order, definition=month.definition, period=month.window)
+
+
+@part(picture=False)
+def contactability(month: Month) -> Result:
+    """Can the debtor be reached by phone"""
+    by = "branch" if "branch" in month.book.columns("accounts") else None
+    return month.counted(reach.contactability, by=by, period=month.window)
+
+
+@part(folded=True)
+def best_time(month: Month) -> Result:
+    """When calls reach the debtor."""
+    return month.counted(times.best_time, period=month.window)
+
+
+@part(picture=False)
+def data_problems(month: Month) -> Result:
+    """Gaps in the action log"""
+    found = month.counted(gaps.data_problems, definition=month.definition, period=month.window)
+    table = found.table[found.table["found"] > 0]
+    if table.empty and len(found.notes) < 2:
+        raise NotAvailable(f"none was found, of {', '.join(found.table['problem'])}.")
+    looked = f"Looked for and not found: {', '.join(found.table.loc[found.table['found'] == 0, 'problem'])}."
+    return Result(
+        table=table[["problem", "checked", "found", "estimate", "conf_low", "conf_high"]],
+        title=found.title,
+        estimand=found.estimand,
+        formats={"checked": "count", "found": "count"},
+        notes=(*((looked,) if len(table) < len(found.table) else ()), *found.notes),
+    )
+
+
+# Evidence for findings ----------------------------------------------------------------------------------
+
+
+def _late_steps(month: Month) -> pd.DataFrame:
+    """The first stage after the early one: its steps late or missing, by branch."""
+    later = [s.key for s in strategy(month).stages if (s.dpd_from or 0) > 1 and s.due]
+    if not later:
+        raise NotAvailable("the strategy has one stage past due only.")
+    table = _by_branch(month)
+    table = table[table["stage"] == later[0]].reset_index(drop=True)
+    table = table.rename(columns={"judged": "n"})
+    return table[["branch", "n", "estimate", "std_error", "conf_low", "conf_high", "unit"]].dropna(
+        subset=["estimate"]
+    )
+
+
+def _unfollowed(month: Month) -> pd.DataFrame:
+    """Broken promises that nobody followed up within a week."""
+    found = month.counted(
+        promise_follow_up, by=None, days=7, definition=month.definition, period=month.window
+    )
+    return evidence_of(found, n="broken", complement=True, measure="followed_up")
+
+
+def _incomplete(month: Month) -> pd.DataFrame:
+    """Attempts of which the result, the party or the agent is not noted."""
+    found = month.counted(gaps.data_problems, definition=month.definition, period=month.window)
+    return evidence_of(found, n="checked", problem="incomplete")
+
+
+SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
+    "late_step_by_branch": _late_steps,
+    "unfollowed_promises": _unfollowed,
+    "incomplete_records": _incomplete,
+}
