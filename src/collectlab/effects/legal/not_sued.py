@@ -52,8 +52,9 @@ def filing_days(
     Returns
     -------
     rows : pandas.DataFrame
-        account_id, customer_id, time_zero (date), sued (0/1), decided_on (that day too), the covariates there are, ``sued_later`` (within the horizon, of the not sued) and ``amount_within_…``, ``cost_within_…`` (actions, and
-        the whole cost of cases filed by then), ``net_within_…``. Only days followed for the whole horizon.
+        account_id, customer_id, time_zero (date), sued (0/1), decided_on (that day too), the covariates there are,
+        ``sued_later`` (within the horizon, of the not sued) and ``amount_within_…``, ``cost_within_…`` (actions, and the
+        whole cost of cases filed by then), ``net_within_…``. Only days followed for the whole horizon.
     notes : tuple of str
 
     Raises
@@ -71,10 +72,8 @@ def filing_days(
     Examples
     --------
     >>> from collectlab.book.open import open_book
-    >>> from collectlab.book.simulate import simulate
-    >>> book = open_book(simulate(accounts=1500, months=15, truth_accounts=0).book_tables)
-    >>> rows, _ = filing_days(book, horizon=60)
-    >>> sorted(rows["sued"].unique())
+    >>> rows, _ = filing_days(open_book("data/example"), horizon=60)
+    >>> sorted(set(rows["sued"].tolist()))
     [0, 1]
     """
     if isinstance(horizon, bool) or not isinstance(horizon, (int, np.integer)) or horizon < 1:

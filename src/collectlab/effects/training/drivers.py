@@ -92,9 +92,7 @@ def agent_drivers(
     Examples
     --------
     >>> from collectlab.book.open import open_book
-    >>> from collectlab.book.simulate import simulate
-    >>> book = open_book(simulate(accounts=1500, months=12, truth_accounts=0).book_tables)
-    >>> agent_drivers(book, minimum_cases=20).table["driver"].tolist()
+    >>> agent_drivers(open_book("data/example")).table["driver"].tolist()
     ['attempts_per_case', 'promises_kept', 'reached', 'recorded']
     """
     check_level(conf_level)

@@ -233,21 +233,10 @@ def training_needs(
     if not units:
         raise NotAvailable(" ".join(["no agents or teams with enough cases can be compared.", *told]))
     real = pd.concat(between, ignore_index=True)
-    alone = pd.concat(units, ignore_index=True)
-    half = (1 - conf_level) / 2
-    real["p_value"] = holm(real["p_value"].to_numpy())
-    real["real"] = real["p_value"] <= half
-    key = ["level", "skill", "among"]
-    alone = alone.merge(real[[*key, "real"]], on=key, how="left")
-    candidates = alone["real"].to_numpy(bool)
-    alone["p_below"] = alone["p_below"].astype(float)
-    named = np.zeros(len(alone), dtype=bool)
-    if candidates.any():
-        named[candidates] = holm(alone.loc[candidates, "p_below"].to_numpy()) <= half
-    alone["named"] = named
+    real, alone = named(real, pd.concat(units, ignore_index=True), conf_level)
     alone["team"] = [t if lv == "team" else teams.get(t, "") for lv, t in zip(alone["level"], alone["who"])]
     alone["training"] = alone["skill"].map({s: words[1] for s, words in SKILLS.items()})
-    listed = alone[named].sort_values(["level", "estimate"], ascending=[False, True], kind="stable")
+    listed = alone[alone["named"]].sort_values(["level", "estimate"], ascending=[False, True], kind="stable")
     return TrainingNeeds(
         table=listed[_LIST],
         estimand="Gap to the average on the same mix of cases, shrunken; only where it is shown to be real and the unit's own",
@@ -260,9 +249,42 @@ def training_needs(
         },
         conf_level=conf_level,
         real=real[_REAL],
-        units=alone.drop(columns=["real"]),
+        units=alone,
         attributed=attributed,
     )  # fmt: skip
+
+
+def named(real: pd.DataFrame, units: pd.DataFrame, conf_level: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Which differences are real, and who may be named; both errors together at most 1 − ``conf_level``.
+
+    Parameters
+    ----------
+    real, units : DataFrame
+        As :func:`~collectlab.effects.training.units.compared` gives them, with ``level``.
+    conf_level : float
+
+    Returns
+    -------
+    real, units : DataFrame
+        With ``p_value`` adjusted and ``real``; with ``named``.
+
+    Examples
+    --------
+    >>> real = pd.DataFrame({"level": "agent", "skill": "cured", "among": ["call", "visit"], "p_value": [0.001, 0.02]})
+    >>> units = pd.DataFrame({"level": "agent", "skill": "cured", "among": ["call", "call", "visit"],
+    ...                       "p_below": [0.001, 0.5, 1e-9]})
+    >>> named(real, units, 0.95)[1]["named"].tolist()
+    [True, False, True]
+    """
+    half = (1 - conf_level) / 2
+    real = real.assign(p_value=holm(real["p_value"].to_numpy(float)))
+    real["real"] = real["p_value"] <= half
+    key = ["level", "skill", "among"]
+    opened = units[key].merge(real[[*key, "real"]], on=key, how="left")["real"].to_numpy(bool)
+    found = np.zeros(len(units), dtype=bool)
+    if opened.any():
+        found[opened] = holm(units["p_below"].to_numpy(float)[opened]) <= half
+    return real, units.assign(named=found)
 
 
 def _columns(frame: Any) -> set[str]:
