@@ -320,7 +320,7 @@ def _by_part(book: Any, due: nw.LazyFrame) -> nw.LazyFrame:
         due.select(*key)
         .join(seen, on="__account", how="inner")
         .filter((nw.col("__seen") <= nw.col("__on")) & (nw.col("__seen") >= nw.col("__on") - SEEN_WITHIN))
-        .unique(subset=key, keep="last", order_by="__seen")
+        .unique(subset=key, keep="last", order_by=["__seen"])
         .filter(nw.col("__owed") > 0)
         .select(*key, __part=nw.col("__amount").cast(nw.Float64) / nw.col("__owed").cast(nw.Float64))
     )
