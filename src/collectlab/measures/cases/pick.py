@@ -144,10 +144,12 @@ def pick(
         found, clauses = _helped(book, found)
     else:
         found, clauses = _pressed(book, found, violations)
-    rows = engine.collect(found)
+    rows = _scored(engine.collect(found), kind, clauses)
     if rows.empty:
         what = "was cured for good" if kind == "success" else "is charged off or long overdue"
-        raise NotAvailable(f"no episode of this book or period {what}{clauses[0] if clauses else ''}.")
+        more = clauses[0] if kind == "success" and clauses else ""
+        more = " with any action since the last payment" if kind == "problem" and clauses else more
+        raise NotAvailable(f"no episode of this book or period {what}{more}.")
     # A case seen from its first day tells the whole story; where there are too few, all are taken.
     whole = rows[rows["entry_day"] == 0]
     from_start = whole["customer"].nunique() >= number
@@ -281,20 +283,22 @@ def _with(found: nw.LazyFrame, counted: nw.LazyFrame, name: str) -> nw.LazyFrame
     return engine.materialise(joined.with_columns(nw.col(name).fill_null(0).cast(nw.Int64)))
 
 
+def _scored(rows: pd.DataFrame, kind: str, clauses: Sequence[str]) -> pd.DataFrame:
+    if kind == "success" or not clauses:
+        return rows.assign(score=rows["deepest"].astype(int))
+    score = rows["unpaid"] + UPHELD * rows.get("upheld", 0) + VIOLATION * rows.get("violations", 0)
+    return rows.assign(score=score.astype(int))[score > 0]
+
+
 def _picked(
     rows: pd.DataFrame, kind: str, number: int, clauses: Sequence[str], sustained: int, from_start: bool
 ) -> Cases:
-    if kind == "problem" and clauses:
-        score = rows["unpaid"].astype(int)
-        score = score + UPHELD * rows.get("upheld", 0) + VIOLATION * rows.get("violations", 0)
-    else:
-        score = rows["deepest"].astype(int)
-    rows = rows.assign(score=score.astype(int))
     order = [
         hashlib.sha256(f"{a}|{e}".encode()).hexdigest() for a, e in zip(rows["account"], rows["episode"])
     ]
     rows = rows.assign(hash=order).sort_values(["score", "hash"], ascending=[False, True], ignore_index=True)
     rows["rank"] = rows.index + 1
+    rows["tied"] = rows.groupby("score")["score"].transform("size") - 1
     chosen = rows.drop_duplicates("customer").head(number).reset_index(drop=True)
     cases = tuple(
         Case(
@@ -369,6 +373,8 @@ def _why(row: pd.Series, kind: str, sustained: int, candidates: int) -> str:
         ):
             if row.get(name, 0):
                 told += f", {int(row[name]):,} {one if row[name] == 1 else many}"
+    tied = f", tied with {row['tied']:,} and drawn by a hash" if row["tied"] else ""
     return (
-        f"picked because: {told}; score {row['score']:,}, rank {row['rank']:,} of {candidates:,} candidates"
+        f"picked because: {told}; score {row['score']:,}{tied}, "
+        f"rank {row['rank']:,} of {candidates:,} candidates"
     )

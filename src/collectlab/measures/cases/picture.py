@@ -145,7 +145,7 @@ def _below(ax: Axes, one: CaseFile, channels: Sequence[str]) -> set[str]:
     if not channels:
         ax.set_yticks([])
         ax.annotate(
-            "no actions in this book",
+            "no actions recorded",
             (0.5, 0.5),
             xycoords="axes fraction",
             ha="center",

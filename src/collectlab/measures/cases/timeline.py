@@ -336,6 +336,7 @@ def _stretches(one: CaseFile) -> pd.DataFrame:
     step = 30 if last - first <= 360 else 90
     begins = range(first // step * step, last + 1, step)
     has = {event: (table["event"] == event).any() for event in ("action", "payment")}
+    has["balance"] = table.loc[table["event"] == "snapshot", "money"].notna().any()
     shown: list[dict[str, str]] = []
     for begin in begins:
         part = table[(table["day"] >= begin) & (table["day"] < begin + step)]
@@ -344,8 +345,9 @@ def _stretches(one: CaseFile) -> pd.DataFrame:
         row = {
             "Days": f"{begin}–{begin + step - 1}".replace("-", "−"),
             "Days past due": f"{seen['days_past_due'].iloc[-1]:,}" if len(seen) else "",
-            "Balance": tables.format_value(seen["money"].iloc[-1], "money") if len(seen) else "",
         }
+        if has["balance"]:
+            row["Balance"] = tables.format_value(seen["money"].iloc[-1], "money") if len(seen) else ""
         if has["action"]:
             row["Actions"] = _counted(acts["detail"], _MANY)
         if has["payment"]:

@@ -1,0 +1,63 @@
+"""Case files: three successes and three problems, picked by a stated rule, without names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from collectlab.core.errors import FrameError, NotAvailable, ParamsError
+from collectlab.core.results import Result
+from collectlab.measures.cases import files, pick
+from collectlab.measures.conduct import audit
+from collectlab.report.month import Month
+from collectlab.report.parts import part
+
+#: Cases of each kind, and the days without arrears after which a cure counts as lasting.
+CASES, SUSTAINED = 3, 90
+
+
+@part
+def successes(month: Month) -> Result:
+    """Three successes: cured for good from furthest behind."""
+    found = pick(
+        month.book,
+        "success",
+        number=CASES,
+        definition=month.definition,
+        period=month.window,
+        sustained=SUSTAINED,
+    )
+    return files(month.book, found)
+
+
+@part
+def problems(month: Month, rules: str = "cn") -> Result:
+    """Three problem cases: much pressure, no payment."""
+    found = pick(
+        month.book,
+        "problem",
+        number=CASES,
+        definition=month.definition,
+        period=month.window,
+        violations=_violations(month, rules),
+    )
+    return files(month.book, found)
+
+
+def _violations(month: Month, rules: str) -> pd.DataFrame | None:
+    """Actions that broke a contact rule; None where they cannot all be told."""
+    try:
+        audited = month.once(
+            f"cases audit {rules}",
+            lambda: audit(month.book, rules, by=None, folder=month.params / "contact_rules"),
+        )
+    except (NotAvailable, FrameError, ParamsError):
+        return None
+    rows = audited.evidence()
+    counted = audited.table.loc[audited.table["by"] == "all", "violations"].sum()
+    return rows if len(rows) == counted else None  # only the first thousands of a rule are kept
+
+
+#: Cases are shown one by one; nothing in them is compared between groups.
+SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {}
