@@ -30,6 +30,8 @@ from collectlab.measures.snapshots import as_date
 BY = ("team", "agency", "channel", "month")
 #: Violations kept as evidence for one rule; all are counted.
 EVIDENCE = 10_000
+#: Sorts of rule, each with the kinds it takes in: for who breaks any of them.
+SORTS = {"hours": ("hours",), "frequency": ("count", "after"), "third_party": ("party",), "hold": ("hold",)}
 _SHIFT = day_of(dt.date(1970, 1, 1))
 
 
@@ -141,7 +143,7 @@ def audit(
             if not out[0][i][plan.all]:
                 not_judged.append(NotJudged(rule, book_of, _why_none(rule, plan)))
         return result_of(
-            books=books, asked=asked, applies=counts.applies, broken=counts.broken, customers=counts.customers,
+            books=books, asked=asked, sorts=list(SORTS), applies=counts.applies, broken=counts.broken, customers=counts.customers,
             labels=plan.labels, not_judged=not_judged, evidence=kept, aside=aside, rows_in=log.rows_in,
             judged=counts.judged, notes=notes, conf_level=conf_level, span=plan.span,
         )  # fmt: skip
@@ -290,6 +292,13 @@ class _Counts:
     copies: int = 0
     kept: list[pd.DataFrame] = field(default_factory=list)
 
+    @classmethod
+    def none(cls, rules: int, cells: int) -> _Counts:
+        """Nothing counted yet, of so many rules and, behind them, the sorts of rule."""
+        shape = (rules + len(SORTS), GROUPS, cells)
+        sides = np.zeros((3, rules + len(SORTS)), np.int64)
+        return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int64), *sides)
+
 
 def _count(plan: _Plan, asked: Asked) -> _Counts:
     con = connection()  # of this thread: another would have an engine of its own
@@ -301,10 +310,7 @@ def _count(plan: _Plan, asked: Asked) -> _Counts:
         finally:
             door.close()
 
-    shape = (len(asked), GROUPS, len(plan.labels))
-    total = _Counts(
-        np.zeros(shape, np.int64), np.zeros(shape, np.int64), *np.zeros((3, len(asked)), np.int64)
-    )
+    total = _Counts.none(len(asked), len(plan.labels))
     kept = np.zeros(len(asked), dtype=np.int64)
     with ThreadPoolExecutor(max_workers=2) as pool:
         for found in pool.map(one, plan.log.parts):
@@ -323,10 +329,7 @@ def _count_part(
     plan: _Plan, asked: Asked, rows: Rows, codes: Mapping[str, np.ndarray], copies: int
 ) -> _Counts:
     size = len(plan.labels) * GROUPS
-    shape = (len(asked), GROUPS, len(plan.labels))
-    found = _Counts(
-        np.zeros(shape, np.int64), np.zeros(shape, np.int64), *np.zeros((3, len(asked)), np.int64)
-    )
+    found = _Counts.none(len(asked), len(plan.labels))
     found.copies = copies
     inside = np.ones(len(rows.at), dtype=bool)
     if plan.first is not None:
@@ -336,20 +339,32 @@ def _count_part(
     found.judged = int(inside.sum())
     cells = plan.cells(rows, codes)
     whole = bool(inside.all())
+
+    def add(i: int, applies: np.ndarray, broken: np.ndarray) -> None:
+        for target, index in ((found.applies, applies), (found.broken, broken)):
+            for cell in cells:
+                counted = np.bincount(cell[index], minlength=size)
+                target[i] += counted.reshape(len(plan.labels), GROUPS).T
+
+    sorts = {name: np.zeros((2, len(rows.at)), dtype=bool) for name in SORTS}
     for i, (book, rule) in enumerate(asked):
         judged = judge(rule, rows, holidays=book.holidays, holds=plan.holds)
         applies = judged.applies if whole else judged.applies[inside[judged.applies]]
         here = slice(None) if whole else inside[judged.broken]
         broken = judged.broken[here]
-        for target, index in ((found.applies, applies), (found.broken, broken)):
-            for cell in cells:
-                counted = np.bincount(cell[index], minlength=size)
-                target[i] += counted.reshape(len(plan.labels), GROUPS).T
+        add(i, applies, broken)
+        sort = next(sorts[name] for name, kinds in SORTS.items() if rule.kind in kinds)
+        sort[0][applies] = True
+        sort[1][broken] = True
         found.unknown[i], found.exempt[i] = judged.unknown, judged.exempt
         customer = np.sort(rows.customer[applies]) if rule.per != "account" else rows.customer[applies]
         found.customers[i] = len(applies) and 1 + int((customer[1:] != customer[:-1]).sum())
         if len(broken):
             found.kept.append(_evidence(i, rule, rows, judged, here, codes))
+    for i, (applied, broke) in enumerate(sorts.values(), start=len(asked)):
+        add(i, np.flatnonzero(applied), np.flatnonzero(broke))
+        customer = rows.customer[applied]
+        found.customers[i] = len(customer) and 1 + int((customer[1:] != customer[:-1]).sum())
     return found
 
 
@@ -424,7 +439,8 @@ def _askable(
     books: Sequence[ContactRules], plan: _Plan, time_zone: str | None
 ) -> tuple[Asked, list[NotJudged], list[str]]:
     asked: Asked = []
-    not_judged, notes = [], []
+    not_judged: list[NotJudged] = []
+    missing: dict[str, list[str]] = {}
     have, (first, last) = plan.log.columns, plan.span
     linked = {"connected", "outcome"} & have
     of_accounts = time_zone is not None and plan.log.zoned and "/" not in time_zone and time_zone != "UTC"
@@ -454,13 +470,15 @@ def _askable(
                 continue
             asked.append((book, rule))
             if rule.per == "number" and "number" not in have:
-                notes.append(f"{rule.title.en}: the actions have no number, so it is counted per account.")
+                missing.setdefault("the actions have no number, so it is counted per account", []).append(
+                    rule.title.en
+                )
             gone = [w for w in rule.unless if w not in have]
             if gone:
-                notes.append(
-                    f"{rule.title.en}: the actions have no {' or '.join(gone)}, so no exception could be seen."
-                )
-    return asked, not_judged, notes
+                what = {"agreed": "agreement", "consent": "consent"}
+                said = f"the actions have no column {' or '.join(gone)}, so no {what[gone[0]]} to it could be seen"
+                missing.setdefault(said, []).append(rule.title.en)
+    return asked, not_judged, [f"{'; '.join(titles)}: {said}." for said, titles in missing.items()]
 
 
 def _why_none(rule: Rule, plan: _Plan) -> str:

@@ -42,6 +42,9 @@ class Audit(Result):
     table : DataFrame
         ``rule, by, group, contacts, violations`` and ``estimate`` per 1,000 with its interval; ``by`` is ``all``
         for everybody together. Only rules that were judged.
+    sorts : DataFrame
+        As ``table``, with ``sort`` in place of the rule: actions that break any rule on ``hours``, ``frequency``,
+        ``third_party`` or ``hold``, as a share of those that one of them applies to.
     rules : DataFrame
         ``rule, title, jurisdiction, force, citation, certainty, status`` (broken, clean, not judged).
     not_judged : DataFrame
@@ -52,6 +55,7 @@ class Audit(Result):
         Rows of the log, and those judged.
     """
 
+    sorts: pd.DataFrame = field(default_factory=pd.DataFrame)
     rules: pd.DataFrame = field(default_factory=pd.DataFrame)
     not_judged: pd.DataFrame = field(default_factory=pd.DataFrame)
     set_aside: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -151,6 +155,33 @@ def _rate(top: np.ndarray, bottom: np.ndarray, each: float, conf_level: float) -
     return values
 
 
+def _groups(
+    applies: np.ndarray,
+    broken: np.ndarray,
+    each: float,
+    labels: Sequence[tuple[str, str, object]],
+    conf_level: float,
+) -> pd.DataFrame:
+    """One row per group that a rule applies to, everybody last."""
+    values = _rate(broken.astype(float), applies.astype(float), each, conf_level)
+    contacts, violations = applies.sum(axis=0), broken.sum(axis=0)
+    # Of an agency, the rows that are no agency's say nothing.
+    shown = [
+        j
+        for j in np.flatnonzero(contacts).tolist()
+        if not (labels[j][0] == "agency" and labels[j][2] is None)
+    ]
+    return pd.DataFrame(
+        {
+            "by": [labels[j][0] for j in shown],
+            "group": [MISSING if labels[j][2] is None else labels[j][2] for j in shown],
+            "contacts": contacts[shown],
+            "violations": violations[shown],
+            **{name: v[shown] for name, v in zip(INTERVAL, values)},
+        }
+    )
+
+
 def result_of(
     *,
     books: Sequence[ContactRules],
@@ -158,6 +189,7 @@ def result_of(
     applies: np.ndarray,
     broken: np.ndarray,
     customers: np.ndarray,
+    sorts: Sequence[str],
     labels: Sequence[tuple[str, str, object]],
     not_judged: Sequence[NotJudged],
     evidence: pd.DataFrame,
@@ -173,32 +205,22 @@ def result_of(
     frames, every = [], len(labels) - 1
     rate: dict[str, float] = {}
     for i, (_, rule) in enumerate(asked):
-        contacts, violations = applies[i].sum(axis=0), broken[i].sum(axis=0)
-        if rule.key in unjudged:
-            continue
-        each = contacts[every] / max(int(customers[i]), 1)
-        values = _rate(broken[i].astype(float), applies[i].astype(float), each, conf_level)
-        rate[rule.key] = float(values[0][every])
-        # Of an agency, the rows that are no agency's say nothing.
-        shown = [
-            j
-            for j in np.flatnonzero(contacts > 0).tolist()
-            if not (labels[j][0] == "agency" and labels[j][2] is None)
-        ]
-        frames.append(
-            pd.DataFrame(
-                {
-                    "rule": rule.key,
-                    "by": [labels[j][0] for j in shown],
-                    "group": [MISSING if labels[j][2] is None else labels[j][2] for j in shown],
-                    "contacts": contacts[shown],
-                    "violations": violations[shown],
-                    **{name: v[shown] for name, v in zip(INTERVAL, values)},
-                }
-            )
-        )
+        if rule.key not in unjudged:
+            each = applies[i, :, every].sum() / max(int(customers[i]), 1)
+            part = _groups(applies[i], broken[i], each, labels, conf_level)
+            rate[rule.key] = float(part["estimate"].iloc[-1])
+            frames.append(part.assign(rule=rule.key))
+    together = []
+    for i, name in enumerate(sorts, start=len(asked)):
+        if applies[i, :, every].sum():
+            each = applies[i, :, every].sum() / max(int(customers[i]), 1)
+            part = _groups(applies[i], broken[i], each, labels, conf_level)
+            part[list(INTERVAL)] /= 1000
+            together.append(part.assign(sort=name))
     columns = ["rule", "by", "group", "contacts", "violations", *INTERVAL]
-    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    table = pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
+    columns = ["sort", *columns[1:]]
+    of_sorts = pd.concat(together, ignore_index=True)[columns] if together else pd.DataFrame(columns=columns)
     rules = _ranked(books, rate, unjudged)
     said = [f"{n.rule.title.en}: not judged, because {n.why}." for n in not_judged if n.rule.kind != "fact"]
     facts = [n.rule.title.en for n in not_judged if n.rule.kind == "fact"]
@@ -217,6 +239,7 @@ def result_of(
         notes=(*said, *notes),
         formats={"contacts": "count", "violations": "count", "group": "text"},
         conf_level=conf_level,
+        sorts=of_sorts,
         rules=rules,
         not_judged=pd.DataFrame(
             [(n.rule.key, n.rule.title.en, n.why) for n in not_judged], columns=["rule", "title", "why"]

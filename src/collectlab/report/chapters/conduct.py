@@ -1,0 +1,148 @@
+"""Chapter 4: whether contact kept to the rules that apply here, and who broke them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+
+from collectlab.core import engine
+from collectlab.core.errors import NotAvailable, ParamsError
+from collectlab.core.results import Result
+from collectlab.measures.conduct import Audit, ContactRules, audit, load_rules
+from collectlab.report.month import Month
+from collectlab.report.parts import part
+
+#: Whose rules hold where report.yml does not say: that of the book's currency.
+_OF_CURRENCY = {"CNY": "cn"}
+#: Fewer violations than this single nobody out.
+_FEWEST = 5
+
+
+def _jurisdiction(month: Month) -> str:
+    told = getattr(month, "jurisdiction", "") or _OF_CURRENCY.get(str(month.book.about.currency), "")
+    if not told:
+        raise NotAvailable("report.yml names no contact rules (contact_rules: cn, say).")
+    return told
+
+
+def _rules(month: Month) -> ContactRules:
+    try:
+        return load_rules(_jurisdiction(month), folder=month.params / "contact_rules")
+    except ParamsError as error:
+        raise NotAvailable(str(error)) from error
+
+
+def audited(month: Month) -> Audit:
+    """The audit of the twelve months, counted once for all chapters; without the actions behind it."""
+
+    def make() -> Audit:
+        found = audit(month.book, _rules(month), period=month.window)
+        return replace(found, kept=found.kept.iloc[:0])
+
+    return month.shared(f"contact rules {_jurisdiction(month)}", make)
+
+
+@part
+def rules(month: Month) -> Result:
+    """Contact rules in force."""
+    return _rules(month).on(month.end).table()
+
+
+@part
+def violations(month: Month) -> Audit:
+    """Contact rules broken, kept, and not to be judged."""
+    return audited(month)
+
+
+@part
+def who(month: Month) -> Result:
+    """Who breaks a contact rule more often than the others."""
+    found = audited(month)
+    titles = dict(zip(found.rules["rule"], found.rules["title"]))
+    table = _beyond_the_rest(found, _main_channel(month))
+    table["rule"] = table["rule"].map(titles)
+    return Result(
+        table=table,
+        unit="number",
+        title="Teams and agencies that break a rule more often than others of their channel",
+        estimand=(
+            "Violations per 1,000 contacts the rule applies to, where they are at least five, and beyond those of all "
+            "others who mostly work by the same channel by more than chance would bring among so many comparisons"
+        ),
+        notes=() if len(table) else ("Nobody stands out.",),
+        formats={"contacts": "count", "violations": "count", "others": "number"},
+    )
+
+
+def _main_channel(month: Month) -> dict[str, str]:
+    """The channel that each team and agency mostly works by: call teams are not compared with mass mailings."""
+
+    def make() -> dict[str, str]:
+        names = [c for c in ("team", "agency") if c in month.book.columns("actions")]
+        if not names:
+            raise NotAvailable("the actions name no team and no agency.")
+        worker = nw.coalesce(*(nw.col(c).cast(nw.String) for c in names))
+        done = (
+            month.book.table("actions").select("channel", worker=worker).filter(~nw.col("worker").is_null())
+        )
+        counts = engine.collect(done.group_by("worker", "channel").agg(n=nw.len()))
+        return counts.sort_values(["n", "channel"]).groupby("worker")["channel"].last().to_dict()
+
+    return month.once("main channel of teams and agencies", make)
+
+
+def _beyond_the_rest(found: Audit, channel: Mapping[str, str]) -> pd.DataFrame:
+    """Groups whose rate is beyond that of all others of their channel together, most first within each rule."""
+    from scipy.special import ndtri
+
+    groups = found.table[
+        found.table["by"] == "team"
+    ].copy()  # an agency stands among them where there is no team
+    groups["by"] = groups["group"].map(channel)
+    together = groups.groupby(["rule", "by"])[["contacts", "violations"]].transform("sum")
+    contacts, violations = (together[c] - groups[c] for c in ("contacts", "violations"))
+    compared = contacts > 0
+    chance = 0.025 / max(int(compared.sum()), 1)  # Bonferroni: as many comparisons as there are
+    with np.errstate(divide="ignore", invalid="ignore"):
+        groups["others"] = 1000 * violations / contacts
+        # At least as wide as the count alone would have it: few violations, few customers.
+        error = np.fmax(
+            groups["std_error"] / groups["estimate"], np.sqrt(1 / groups["violations"] + 1 / violations)
+        )
+        apart = np.log(groups["estimate"] / groups["others"]) / error > ndtri(1 - chance)
+        # Nobody else did it: the group's share of the contacts, to the power of the violations.
+        share = groups["contacts"] / together["contacts"]
+        alone = groups["violations"] * np.log(share) < math.log(chance)
+    out = compared & (groups["violations"] >= _FEWEST) & np.where(violations == 0, alone, apart)
+    columns = ["rule", "group", "by", "contacts", "violations", "estimate", "conf_low", "conf_high", "others"]
+    order = {rule: i for i, rule in enumerate(found.rules["rule"])}
+    shown = groups.loc[out, columns].sort_values(
+        ["rule", "estimate"], ascending=[True, False], key=lambda c: c.map(order) if c.name == "rule" else c
+    )
+    return shown.rename(columns={"by": "works_by"}).reset_index(drop=True)
+
+
+def _broken(sort: str, by: str) -> Callable[[Month], pd.DataFrame]:
+    def make(month: Month) -> pd.DataFrame:
+        table = audited(month).sorts
+        table = table[(table["sort"] == sort) & (table["by"] == by)]
+        if table.empty:
+            raise NotAvailable(f"no rule on {sort.replace('_', ' ')} was judged by {by}.")
+        table = table.rename(columns={"group": by, "contacts": "n"}).drop(
+            columns=["sort", "by", "violations"]
+        )
+        return table.assign(unit="share", among=table[by].map(_main_channel(month))).reset_index(drop=True)
+
+    return make
+
+
+SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
+    f"{sort}_breaches_by_{by}": _broken(sort, by)
+    for sort in ("hours", "frequency", "third_party", "hold")
+    for by in ("team", "agency")
+}
