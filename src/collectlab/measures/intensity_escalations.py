@@ -45,7 +45,9 @@ def escalations(
     * ``too_late`` — of the accounts seen from their first day in the stage that were still in it ``grace`` days
       after the due day, the share with no action through one of the stage's own channels by then;
     * ``earlier_only`` — of the same accounts, the share worked on in the stage by then, but only through channels of
-      earlier stages: the account has come to a new stage, and the work has not.
+      earlier stages: the account has come to a new stage, and the work has not;
+    * ``own_per_week`` — actions through the stage's own channels per account-week overdue in the stage, up to the day
+      judged: the same by its pace, of every account for as long as it was there (not by team).
 
     Parameters
     ----------
@@ -130,6 +132,7 @@ def escalations(
     )
     words = groups.assign(__stage=groups["__stage"].map(dict(enumerate(plan["stage"].astype(str)))))
     names = [*wanted, "stage"]
+    pace = {} if teams else {"own_per_week": _pace(pieces, acts, kinds_, _judged(plan), cells, groups)}
     return measured(
         named(words, names),
         names,
@@ -137,6 +140,7 @@ def escalations(
             "too_early": Ratio(early["early"], early["actions"]),
             "too_late": Ratio(late["late"], late["entered"]),
             "earlier_only": Ratio(late["earlier"], late["entered"]),
+            **pace,
         },
         {"actions": early.total("actions"), "entered": late.total("entered")},
         conf_level,
@@ -201,10 +205,7 @@ def _entered(
     teams: bool,
 ) -> nw.LazyFrame:
     """One row per account × spell × stage entered in sight and still there on the day judged."""
-    judged = pd.DataFrame(
-        {"__stage": range(len(plan)), "__from": plan["dpd_from"], "__judged": plan["judged_on"]}
-    ).dropna()
-    judged = judged[judged["__judged"] <= plan.loc[judged.index, "dpd_to"]].astype("int64")
+    judged = _judged(plan)
     spell = ["__account", "__spell", "__stage"]
     stays = pieces.with_columns(__end=nw.col("__dpd") + nw.col("__last") - nw.col("__first"))
     stays = stays.group_by(*spell, *by_keys(owners, "__by"), "__rep").agg(
@@ -239,6 +240,33 @@ def _entered(
         stays, final = same_engine(stays, final)
         stays = stays.join(final, on=spell, how="inner")
     return stays
+
+
+def _judged(plan: pd.DataFrame) -> pd.DataFrame:
+    """Stages that name a day by which they must have begun: their first day past due, and the day judged."""
+    columns = {"__stage": range(len(plan)), "__from": plan["dpd_from"], "__judged": plan["judged_on"]}
+    judged = pd.DataFrame(columns).dropna()
+    return judged[judged["__judged"] <= plan.loc[judged.index, "dpd_to"]].astype("int64")
+
+
+def _pace(
+    pieces: nw.LazyFrame,
+    acts: nw.LazyFrame,
+    kinds: nw.LazyFrame,
+    judged: pd.DataFrame,
+    cells: list[str],
+    groups: pd.DataFrame,
+) -> Ratio:
+    """Actions through the stage's own channels per account-week in it, up to the day judged."""
+    pieces, limits = same_engine(pieces, engine.scan(judged))
+    length = nw.min_horizontal("__last", nw.col("__first") + nw.col("__judged") - nw.col("__dpd"))
+    stay = pieces.join(limits, on="__stage", how="inner").filter(nw.col("__dpd") <= nw.col("__judged"))
+    time = count(stay, cells, {"days": length - nw.col("__first") + 1}, groups)
+    acts, limits = same_engine(acts.drop("__early"), limits)
+    done = acts.join(limits, on="__stage", how="inner").filter(nw.col("__dpd") <= nw.col("__judged"))
+    done = done.join(kinds, on=["__stage", "__channel"], how="inner")
+    made = count(done, cells, {"own": nw.col("__own")}, groups)
+    return Ratio(made["own"], time["days"], "rate", "ratio", 7.0)
 
 
 def _told(plan: pd.DataFrame, grace: int) -> list[str]:

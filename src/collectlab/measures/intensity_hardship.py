@@ -27,6 +27,11 @@ from collectlab.measures.ratios import Measures, Ratio, count, measured
 
 #: How hardship comes to be known: told in a conversation, noted as a reason, or shown by a snapshot.
 NOTED = ("told", "reason", "forborne")
+_WORDS = {
+    "told": "told in a conversation",
+    "reason": "noted as a reason (income loss, illness)",
+    "forborne": "forborne",
+}
 #: Reasons noted that count as hardship.
 REASONS = ("income_loss", "illness")
 #: What is done to a person by a person.
@@ -143,7 +148,7 @@ def hardship_pressure(
         ),
         title="Personal contacts on accounts with hardship noted",
         notes=(
-            "Hardship: told in a conversation, a reason of income loss or illness, or forborne.",
+            f"Hardship: {' or '.join(_WORDS[n] for n in NOTED if n in noted)}.",
             *(["An account belongs to the team that made most of its personal contacts."] if teams else []),
         ),
         formats={"accounts": "count", "account_weeks": "count", "contacts": "count"},

@@ -12,6 +12,8 @@ from collectlab.effects.pressure.days import ContactDays
 CHANCE, INSIDE = (0.01, 0.99), 0.8
 #: Largest difference of weighted means, in standard deviations.
 ALIKE = 0.1
+#: Standard errors that the largest of some hundred differences may reach by chance.
+NOISE = 4.0
 #: Largest "effect" on a payment of the week before, as a share.
 PLACEBO = 0.01
 COMPLAINTS = 50
@@ -78,9 +80,9 @@ def _balance(days: ContactDays, x: np.ndarray, names: list[str], e: np.ndarray, 
     for k in _told(days, enough):
         here = days.dose == k
         found = fits.imbalance(x[here], days.treated[here], e[here])
-        # an indicator that one day in a hundred has cannot confound much, and is noise where contacts are few
-        share = np.abs(x[here]).mean(axis=0)
-        found = np.where((days.treated[here].sum() < 500) | (share < 0.02), found / 3, found)
+        # of few contacts, some hundred means differ by chance: that much is no imbalance
+        chance = NOISE / np.sqrt(max(float(days.treated[here].sum()), 1.0))
+        found = np.where(found > chance, found, np.minimum(found, ALIKE))
         if found.max() > worst:
             worst, where = float(found.max()), names[int(found.argmax())]
     return Check(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from collectlab.core import tables
 from collectlab.core.errors import FrameError
 from collectlab.core.jackknife import check_level
 from collectlab.core.plots import dots
@@ -18,6 +19,7 @@ from collectlab.effects.pressure import fits
 from collectlab.effects.pressure.checks import checks
 from collectlab.effects.pressure.days import TOP, ContactDays, contact_days
 from collectlab.measures.actions_rows import Period
+from collectlab.measures.ratios import with_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +34,7 @@ UNITS = {
     "cost": ("money2", 1.0),
     "complaint": ("number", 1000.0),
 }
+SPOKEN = {"cured": "cure", "paid": "payment", "complaints_per_1000": "complaints"}
 NAMES = {"complaint": "complaints_per_1000"}
 
 
@@ -62,6 +65,23 @@ class DoseResponse(EffectResult):
             raise FrameError(f"outcome is {outcome!r}. Allowed: {', '.join(table['outcome'].unique())}.")
         return rows.reset_index(drop=True)
 
+    def display_table(self) -> pd.DataFrame:
+        """One row per step; the adjusted effects side by side, and the naive one on cure."""
+        shown = pd.DataFrame()
+        wanted = [(o, "adjusted") for o in dict.fromkeys(self.table["outcome"]) if o != "cost"]
+        for outcome, method in (wanted[0], ("cured", "naive"), *wanted[1:]):
+            rows = self.table[(self.table["outcome"] == outcome) & (self.table["method"] == method)]
+            rows = rows.reset_index(drop=True)
+            if shown.empty:
+                shown = rows[["contact", "days", "contacted"]].copy()
+            name = outcome if method == "adjusted" else f"{outcome}, as it looks"
+            shown[name] = [
+                with_interval(*values)
+                for values in rows[["estimate", "conf_low", "conf_high", "unit"]].itertuples(index=False)
+            ]
+        texts = dict.fromkeys(shown.columns[3:], "text")
+        return tables.display_table(shown, formats={**self.formats, **texts})
+
     def plot(self, outcome: str = "cured", ax: Axes | None = None) -> Axes:
         """Adjusted against naive, by step."""
         told = self.steps(outcome)["estimate"].notna().to_numpy()
@@ -76,7 +96,7 @@ class DoseResponse(EffectResult):
             series,
             [f"{step} in 7 days" for step in rows["contact"]],
             unit=unit,
-            title=f"One more {self.channels[0] if len(self.channels) == 1 else 'contact'}: effect on {outcome}",
+            title=f"One more {self.channels[0] if len(self.channels) == 1 else 'contact'}: effect on {SPOKEN.get(outcome, outcome)}",
             xlabel=f"{humanise(outcome)} within {self.horizon} days, with minus without{points}",
             zero=True,
             ax=ax,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -139,6 +139,13 @@ class Stops(Result):
     pays_likely: int = 0
     stops: int | None = None
     sentence: str = ""
+    parts: Measures | None = field(default=None, repr=False, compare=False)
+
+    def display_table(self) -> pd.DataFrame:
+        """Each step: what it brings, costs, its complaints, what is left, and what that says."""
+        if self.parts is None:
+            return super().display_table()
+        return self.parts.display_table().drop(columns="Days").assign(Says=list(self.table["says"]))
 
     def _repr_html_(self) -> str:
         import html
@@ -199,6 +206,7 @@ def where_it_stops(response: DoseResponse, *, complaint_price: float | None = No
         pays_likely=likely,
         stops=stops,
         sentence=_sentence(net, what, surely, likely, stops),
+        parts=found,
     )
 
 
