@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from collectlab.book.simulate import simulate
-from collectlab.report.chapters import cases
+from collectlab.core.errors import NotAvailable
+from collectlab.measures.conduct import load_rules
+from collectlab.report.chapters import cases, conduct
 from collectlab.report.month import open_month
 
 PARAMS = Path(__file__).parents[2] / "params"
@@ -16,7 +18,7 @@ PARAMS = Path(__file__).parents[2] / "params"
 
 @pytest.fixture(scope="module")
 def bank():
-    return simulate(accounts=600, months=18, truth_accounts=0, seed=3).book_tables
+    return simulate(accounts=400, months=18, truth_accounts=0, seed=3).book_tables
 
 
 def month_of(tables, output=None):
@@ -38,11 +40,17 @@ def test_three_of_each_with_the_rule_and_no_identifier_in_what_is_written(bank, 
         assert list(written.columns) == ["case", "day", "event", "detail", "result", "days_past_due", "money"]
 
 
-def test_problems_weigh_broken_contact_rules(bank):
+def test_problems_weigh_broken_contact_rules_where_rules_are_named(bank, monkeypatch):
     month = month_of(bank)
+    rules = load_rules("cn", folder=PARAMS / "contact_rules")
+    monkeypatch.setattr(conduct, "_rules", lambda _: rules)
     assert "5 for each action that broke a contact rule" in cases.problems(month).result.rule
-    # A jurisdiction that is not shipped, or none, leaves them out of the rule; it does not stop the report.
-    assert "contact rule" not in cases.problems(month, rules="atlantis").result.rule
+
+    def none(_):
+        raise NotAvailable("no rules are named.")
+
+    monkeypatch.setattr(conduct, "_rules", none)
+    assert "contact rule" not in cases.problems(month_of(bank)).result.rule
 
 
 def test_a_book_of_two_tables_and_one_without_arrears(bank):

@@ -10,6 +10,7 @@ from collectlab.core.errors import FrameError, NotAvailable, ParamsError
 from collectlab.core.results import Result
 from collectlab.measures.cases import files, pick
 from collectlab.measures.conduct import audit
+from collectlab.report.chapters import conduct
 from collectlab.report.month import Month
 from collectlab.report.parts import part
 
@@ -32,7 +33,7 @@ def successes(month: Month) -> Result:
 
 
 @part
-def problems(month: Month, rules: str = "cn") -> Result:
+def problems(month: Month) -> Result:
     """Three problem cases: much pressure, no payment."""
     found = pick(
         month.book,
@@ -40,18 +41,15 @@ def problems(month: Month, rules: str = "cn") -> Result:
         number=CASES,
         definition=month.definition,
         period=month.window,
-        violations=_violations(month, rules),
+        violations=_violations(month),
     )
     return files(month.book, found)
 
 
-def _violations(month: Month, rules: str) -> pd.DataFrame | None:
-    """Actions that broke a contact rule; None where they cannot all be told."""
+def _violations(month: Month) -> pd.DataFrame | None:
+    """Actions that broke a contact rule; None where they cannot all be told, or no rules are named."""
     try:
-        audited = month.once(
-            f"cases audit {rules}",
-            lambda: audit(month.book, rules, by=None, folder=month.params / "contact_rules"),
-        )
+        audited = audit(month.book, conduct._rules(month), by=None)
     except (NotAvailable, FrameError, ParamsError):
         return None
     rows = audited.evidence()
