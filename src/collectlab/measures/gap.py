@@ -60,8 +60,8 @@ class Cells:
         path, ``later_<path>`` (the part of ``top`` that came after the path was judged).
     groups, mix, paths : tuple
         Causes that may be named one by one; what only makes cases harder; steps done and not done.
-    nested : tuple of str
-        Parts of a group, compared with the other parts of the same one only (agents of a team).
+    nested : tuple of (str, str)
+        Part and whole: parts are compared with the other parts of the same whole only (agents of a team).
     crossed : tuple of tuples of str
         Groups that may go wrong together only (partner loans of one product and quarter).
     rare : bool
@@ -78,7 +78,7 @@ class Cells:
     groups: tuple[str, ...]
     mix: tuple[str, ...] = ()
     paths: tuple[Step, ...] = ()
-    nested: tuple[str, ...] = ()
+    nested: tuple[tuple[str, str], ...] = ()
     crossed: tuple[tuple[str, ...], ...] = ()
     rare: bool = False
     weight: str = "base"
@@ -92,7 +92,7 @@ def counted(
     *,
     paths: Sequence[Step] = (),
     extra: Sequence[str] = (),
-    nested: Sequence[str] = (),
+    nested: Sequence[tuple[str, str]] = (),
     parts: int = 1,
     times: int = 1,
     **about: Any,
@@ -102,14 +102,15 @@ def counted(
     They are whole numbers, of which ``parts`` make one; ``top`` is taken ``times`` that.
     """
     names = rows.collect_schema().names()
-    groups = [c for c in (*GROUPS, *extra) if c in names]
+    inner = [(part, whole) for part, whole in nested if {part, whole} <= set(names)]
+    within = [part for part, _ in inner]
+    groups = [c for c in (*GROUPS, *extra) if c in names and c not in within]
     mix = [c for c in MIX if c in names]
     bands = {c: step_of(c, MIX[c]) for c in mix}
     later = {f"later_{p.name}": f"__later_{p.name}" for p in paths}
     rows = with_replicates(
         rows.with_columns(nw.col("__id").cast(nw.String), **bands), "__id", name="replicate"
     )
-    within = [c for c in nested if c in names]
     keys = [*groups, *within, *mix, *(p.name for p in paths), "period", "replicate"]
     sums = {"top": "__top", "base": "__base", **later}
     rows = rows.select(*keys, *(nw.col(c).cast(nw.Int64).alias(name) for name, c in sums.items()))
@@ -130,7 +131,7 @@ def counted(
         groups=tuple(groups),
         mix=tuple(mix),
         paths=tuple(paths),
-        nested=tuple(within),
+        nested=tuple(inner),
         **about,
     )
 

@@ -20,6 +20,8 @@ Window = tuple[dt.date | str, dt.date | str]
 #: An action older than this is not what a complaint or an answer is about.
 WINDOW = 30
 _OWN = ("team", "agency", "agent", "channel")
+#: A team is compared with those that work by the same channel, an agent with those of the same team.
+_NESTED = (("team", "channel"), ("agency", "channel"), ("agent", "team"))
 
 
 def promises(book: Any, *, now: Window, share: float = 0.9, grace: int = 3) -> Cells:
@@ -79,7 +81,7 @@ def promises(book: Any, *, now: Window, share: float = 0.9, grace: int = 3) -> C
     due = given.join(paid, on=one, how="left")
     enough = nw.col("__paid").fill_null(0).cast(nw.Float64) >= share * nw.col("__amount").cast(nw.Float64)
     due = due.with_columns(__top=flag(enough), __base=nw.lit(1))
-    return counted(owned(book, due), nested=("agent",), unit="promises")
+    return counted(owned(book, due), extra=("channel",), nested=_NESTED, unit="promises")
 
 
 def complaints(book: Any, *, now: Window) -> Cells:
@@ -136,7 +138,9 @@ def complaints(book: Any, *, now: Window) -> Cells:
     )
     made, lodged = same_engine(made, lodged)
     both = nw.concat([made.select(*lodged.collect_schema().names()), lodged])
-    return counted(owned(book, both), extra=("channel",), times=1000, unit="contacts", rare=True)
+    return counted(
+        owned(book, both), extra=("channel",), nested=_NESTED, times=1000, unit="contacts", rare=True
+    )
 
 
 def satisfaction(book: Any, *, now: Window) -> Cells:
@@ -174,7 +178,7 @@ def satisfaction(book: Any, *, now: Window) -> Cells:
     own: list[str] = []
     if book.has("actions"):
         acts = _acts(book, now)
-        own = [c for c in ("team", "agency") if c in acts.collect_schema().names()]
+        own = [c for c in ("team", "agency", "channel") if c in acts.collect_schema().names()]
         if "team" in own:  # mass messages have a team too; only people can be met kindly or not
             acts = acts.filter(~nw.col("channel").is_in(["sms", "email"]).fill_null(False)) if (
                 "channel" in acts.collect_schema().names()) else acts  # fmt: skip
@@ -193,7 +197,7 @@ def satisfaction(book: Any, *, now: Window) -> Cells:
         __top=nw.col("__score"),
         __base=nw.lit(UNIT, nw.Int64),
     )
-    return counted(owned(book, rows), parts=UNIT, unit="answers")
+    return counted(owned(book, rows), extra=("channel",), nested=_NESTED, parts=UNIT, unit="answers")
 
 
 def _period(first: int) -> nw.Expr:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
-from collectlab.core.jackknife import GROUPS, check_level, t_quantile
+from collectlab.core.jackknife import GROUPS as REPLICATES
+from collectlab.core.jackknife import check_level, t_quantile
 from collectlab.core.results import Result
-from collectlab.measures.gap import Cells
+from collectlab.measures.gap import GROUPS, Cells
 from collectlab.policy.diagnosis.result import COLUMNS, Diagnosis, label_of, said
 from collectlab.policy.diagnosis.shares import Shares, shares_of
 
@@ -79,7 +80,7 @@ def diagnose(
 
     Examples
     --------
-    >>> from collectlab.measures.gap import Cells
+    >>> from collectlab.measures.gap import GROUPS, Cells
     >>> rows = [(b, r, 20.0, (8.0 if b == "South" else 16.0) - (r * (i + 3)) % 4, 20.0)
     ...         for i, b in enumerate(("North", "East", "South")) for r in range(50)]
     >>> table = pd.DataFrame(rows, columns=["branch", "replicate", "n", "top", "base"]).assign(period="now")
@@ -104,6 +105,11 @@ def diagnose(
             continue
         found[kpi] = shares_of(counted, smallest)
         notes += [n for n in counted.notes if n not in notes]
+    known = [c for c in (cells.get(k) for k in picked) if isinstance(c, Cells)]
+    unknown = [g.replace("_", " ") for g in GROUPS if known and not any(g in (*c.groups, *dict(c.nested)) for c in known)]
+    unknown += [] if any(c.paths for c in known) or not known else ["contactability and adherence"]
+    if unknown:
+        notes.append(f"Of these KPIs the book does not tell, and so not explained is: {', '.join(unknown)}.")
     flat = [k for k, s in found.items() if isinstance(s, Shares) and not np.isfinite(s.estimate[1])]
     if flat:
         names = table.set_index("kpi").loc[flat, "name"]
@@ -161,7 +167,7 @@ def _tested(shares: Shares) -> np.ndarray:
 def _p_values(shares: Shares) -> np.ndarray:
     from scipy.special import stdtr
 
-    return 2 * stdtr(GROUPS - 1, -np.abs(shares.t_values()))
+    return 2 * stdtr(REPLICATES - 1, -np.abs(shares.t_values()))
 
 
 def _chosen(p: np.ndarray, share: float, conf_level: float) -> tuple[np.ndarray, float]:
@@ -205,13 +211,20 @@ def _rows(
         )  # fmt: skip
 
     n_all = line.get("n", math.nan)
-    add(0, "gap", "", n_all, (gap, math.nan, *ends), says=said(line, gap, ends, plain))
+    add(
+        0,
+        "gap",
+        "",
+        n_all,
+        (gap, math.nan, *ends),
+        says=said(line, gap, ends, getattr(shares, "before", math.nan)),
+    )
     if isinstance(shares, str):
         text = f"Cannot be taken apart: {shares}"
         add(1, "not explained", "", n_all, (gap, math.nan, *ends), says=text)
         return out
     rows, estimate, error = shares.rows, bad * shares.estimate, shares.std_error
-    wide, narrow = (float(t_quantile(q, np.array(GROUPS - 1))) for q in (level, plain))
+    wide, narrow = (float(t_quantile(q, np.array(REPLICATES - 1))) for q in (level, plain))
 
     def number(i: int, q: float) -> tuple[float, float, float, float]:
         low, high = sorted(bad * end for end in shares.interval(i, q))
@@ -221,7 +234,8 @@ def _rows(
     rest = np.zeros(len(rows))
     rest[0] = 1.0
     groups = {(rows["dimension"][i], rows["group"][i]): i for i in named if rows["dimension"][i] != "step"}
-    for i in sorted(p_of, key=lambda i: (-estimate[i], i)):
+    top: dict[tuple[str, str], str] = {}
+    for i in sorted(p_of, key=lambda i: (_steps_down(rows, i, groups), -estimate[i], i)):
         row = rows.loc[i]
         inner = row["of_dimension"] != "" and row["dimension"] != "step"
         above = _wider(row["dimension"], row["group"], groups) or (row["of_dimension"], row["of_group"])
@@ -241,13 +255,15 @@ def _rows(
         if i in named and not under:
             rest -= weights
         label = label_of(row["dimension"], row["group"], cells, shares)
+        if i in named:
+            top[row["dimension"], row["group"]] = top[above] if under else label
         add(
             2 if under else 1,
             _cause(row["dimension"], row["group"], cells),
             row["group"],
             row["n"],
             values,
-            of=label_of(*above, cells, shares) if under or inner else "",
+            of=top[above] if under else label_of(*above, cells, shares) if inner else "",
             p=p_of[i],
             named=i in named,
             says=label,
@@ -284,6 +300,15 @@ def _rows(
     says = "Not explained" if left >= 0 else "Less what all others do better than the target"
     add(1, "not explained", "", n_all, (left, spread, *ends), named=True, says=says)
     return out
+
+
+def _steps_down(rows: pd.DataFrame, i: int, named: dict[tuple[str, str], int]) -> int:
+    """How many named causes this number lies under."""
+    row = rows.loc[i]
+    above = _wider(row["dimension"], row["group"], named) or (row["of_dimension"], row["of_group"])
+    if above not in named or row["dimension"] == "step":
+        return 0
+    return 1 + _steps_down(rows, named[above], named)
 
 
 def _wider(dimension: str, group: str, named: dict[tuple[str, str], int]) -> tuple[str, str] | None:

@@ -173,15 +173,16 @@ class Diagnosis(Result):
         return titled(ax, self.title)
 
 
-def said(line: pd.Series, gap: float, ends: list[float], level: float) -> str:
+def said(line: pd.Series, gap: float, ends: list[float], before: float) -> str:
     """``Recovery rate 71.2 % against ≥ 80.0 %: a gap of 8.8 points (7.1 to 10.4).``"""
     unit, sign = line["unit"], "≥" if line["direction"] == "at_least" else "≤"
     spread = "" if any(math.isnan(e) for e in ends) else (
         f" ({_points(ends[0], unit, bare=True)} to {_points(ends[1], unit, bare=True)})"
     )  # fmt: skip
+    earlier = "" if math.isnan(before) else f" The year before: {say(before, unit)}."
     return (
         f"{line['name']} {say(line['estimate'], unit)} against {sign} {say(line['target'], unit)}: "
-        f"a gap of {_points(gap, unit)}{spread}."
+        f"a gap of {_points(gap, unit)}{spread}.{earlier}"
     )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from collectlab.core.jackknife import GROUPS, jackknife
+from collectlab.core.jackknife import GROUPS
 from collectlab.measures.gap import CASES, Cells
 
 NONE, SMALL = "(none)", "(small groups)"
@@ -49,7 +49,7 @@ class Shares:
 
     ``rows`` has one row per number (dimension, group, of, n); ``estimate`` (K,) and ``left_out`` (R, K) hold
     the numbers and what they are with each replicate group left out. ``root`` (K,) is √(observed / expected) of
-    rare events and ``root_error`` its error; missing for all other numbers.
+    rare events and ``root_error`` its error; missing for all other numbers. ``before`` is the KPI of the year before.
     """
 
     rows: pd.DataFrame
@@ -58,7 +58,7 @@ class Shares:
     left_out: np.ndarray
     root: np.ndarray
     root_error: np.ndarray
-    level: float
+    before: float
     observed: dict[str, tuple[float, float]]
 
     def t_values(self) -> np.ndarray:
@@ -145,9 +145,36 @@ class _Design:
         return found
 
 
-def _solve(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
-    # indicators of all groups of a dimension add up to the constant: the least-norm solution does for contrasts
-    return np.linalg.pinv(gram, rcond=1e-9, hermitian=True) @ right
+def _basis(gram: np.ndarray) -> np.ndarray:
+    """The first columns that no others before them make up: indicators of a dimension add up to the constant."""
+    kept: list[int] = []
+    for j in range(len(gram)):
+        left = gram[j, j]
+        if kept and left > 0:
+            left = left - gram[j, kept] @ np.linalg.solve(gram[np.ix_(kept, kept)], gram[kept, j])
+        if left > 1e-9 * gram[j, j]:
+            kept.append(j)
+    return np.array(kept, dtype=int)
+
+
+def _solve(gram: np.ndarray, right: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Effects, 0 for the columns left out; any other solution has the same contrasts."""
+    from scipy.linalg import LinAlgError, cho_solve, cholesky
+
+    own = gram[np.ix_(basis, basis)]
+    out = np.zeros_like(right)
+    try:
+        lower = cholesky(own, lower=True)
+        sound = bool((np.diag(lower) ** 2 > 1e-9 * np.diag(own)).all())
+    except LinAlgError:
+        sound = False
+    # a group may be gone with a replicate group left out
+    out[basis] = (
+        cho_solve((lower, True), right[basis])
+        if sound
+        else np.linalg.pinv(own, hermitian=True) @ right[basis]
+    )
+    return out
 
 
 def _against(effect: np.ndarray, size: np.ndarray, pairs: list[tuple[int, np.ndarray]]) -> np.ndarray:
@@ -171,6 +198,7 @@ def shares_of(cells: Cells, smallest: int) -> Shares:
     has_before = bool(table.loc[before, "base"].sum() > 0)
     sums_before = design.sums(before, top, base) if has_before else np.zeros_like(sums_now)
     both = np.stack([sums_now, sums_before], axis=1)
+    basis, basis0 = (_basis(s.sum(axis=0)[:, :p]) for s in (sums_now, sums_before))
     change = cells.kind == "change"
     crossed = _crossed(cells, design, smallest)
     marks = np.stack([held for _, _, held in crossed], axis=1) if crossed else np.zeros((len(table), 0))
@@ -182,73 +210,71 @@ def shares_of(cells: Cells, smallest: int) -> Shares:
         ]
     )  # (R, p, C): what each crossing shares with each indicator
 
-    def main(sums: np.ndarray) -> np.ndarray:
-        current, earlier = sums
-        gram, t, b = current[:, :p], current[:, p], current[:, p + 1]
-        level = t[0] / b[0]
-        effect, size = _solve(gram, t - level * b), gram[0]
-        groups = _against(effect, size, pairs) / b[0]
-        if not has_before:
-            return np.array([level, np.nan, *groups])
-        gram0, t0, b0 = earlier[:, :p], earlier[:, p], earlier[:, p + 1]
-        drift = (size / size[0] - gram0[0] / gram0[0, 0])[case]
-        if not change:
-            return np.array([level, drift @ effect[case] * size[0] / b[0], *groups])
-        level0 = t0[0] / b0[0]
-        effect0 = _solve(gram0, t0 - level0 * b0)
-        moved = groups - _against(effect0, gram0[0], pairs) / b0[0]
-        mix = drift @ (effect + effect0)[case] / 2
-        return np.array([level / level0 - 1, mix / level0, *(moved / level0)])
-
-    def block(statistic, by_group: np.ndarray, rows: list[dict], roots=None) -> None:
-        estimate, error, _, _ = jackknife(by_group.sum(axis=0), by_group, statistic)
-        none = np.full((2, len(estimate)), np.nan)
-        root = none if roots is None else np.stack(jackknife(by_group.sum(axis=0), by_group, roots)[:2])
-        total = by_group.sum(axis=0)
-        held = (by_group != 0).reshape(GROUPS, -1).any(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            drawn = np.array([statistic(total - part) for part in by_group[held]])
-        padded = np.repeat(estimate[None], GROUPS, axis=0)
-        padded[held] = drawn
-        blocks.append((pd.DataFrame(rows), np.stack([estimate, error, *root]), padded))
-
-    def row(dimension: str, group: str, n: int, of: tuple[str, str] = ("", "")) -> dict:
-        return {"dimension": dimension, "group": group, "n": n, "of_dimension": of[0], "of_group": of[1]}
-
     def rooted(observed: np.ndarray, part: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.sqrt(observed / (observed - part))
 
-    def main_roots(sums: np.ndarray) -> np.ndarray:
-        current = sums[0]
-        seen = np.array([current[i, p] for i, _ in pairs]) / current[0, p + 1]
-        return np.array([np.nan, np.nan, *rooted(seen, main(sums)[2:])])
+    def main(sums: np.ndarray) -> np.ndarray:
+        current, earlier = sums
+        gram, t, b = current[:, :p], current[:, p], current[:, p + 1]
+        level = t[0] / b[0]
+        effect, size = _solve(gram, t - level * b, basis), gram[0]
+        groups = _against(effect, size, pairs) / b[0]
+        with_roots = rooted(t[[i for i, _ in pairs]] / b[0], groups) if cells.rare else groups * np.nan
+        roots = np.array([np.nan, np.nan, *with_roots])
+        if not has_before:
+            return np.stack([np.array([level, np.nan, *groups]), roots])
+        gram0, t0, b0 = earlier[:, :p], earlier[:, p], earlier[:, p + 1]
+        drift = (size / size[0] - gram0[0] / gram0[0, 0])[case]
+        if not change:
+            return np.stack([np.array([level, drift @ effect[case] * size[0] / b[0], *groups]), roots])
+        level0 = t0[0] / b0[0]
+        effect0 = _solve(gram0, t0 - level0 * b0, basis0)
+        moved = groups - _against(effect0, gram0[0], pairs) / b0[0]
+        mix = drift @ (effect + effect0)[case] / 2
+        return np.stack([np.array([level / level0 - 1, mix / level0, *(moved / level0)]), roots * np.nan])
+
+    def block(statistic, by_group: np.ndarray, rows: list[dict]) -> None:
+        """``statistic`` returns (2, K): the numbers, and √(observed / expected) where events are rare."""
+        total = by_group.sum(axis=0)
+        held = (by_group != 0).reshape(GROUPS, -1).any(axis=1)
+        estimate = statistic(total)
+        drawn = np.repeat(estimate[None], GROUPS, axis=0)
+        drawn[held] = [statistic(total - part) for part in by_group[held]]
+        used = int(held.sum())
+        error = (
+            np.sqrt((used - 1) / used * ((drawn - estimate) ** 2).sum(axis=0))
+            if used > 1
+            else estimate * np.nan
+        )
+        numbers = np.stack([estimate[0], error[0], estimate[1], error[1]])
+        blocks.append((pd.DataFrame(rows), numbers, drawn[:, 0]))
+
+    def row(dimension: str, group: str, n: int, of: tuple[str, str] = ("", "")) -> dict:
+        return {"dimension": dimension, "group": group, "n": n, "of_dimension": of[0], "of_group": of[1]}
 
     def together(sums: np.ndarray) -> np.ndarray:
         gram, t, b = sums[:p, :p], sums[:p, p], sums[:p, p + 1]
         common, q, mine, of = sums[:p, p + 2 :], sums[p, p + 2 :], sums[p + 1, p + 2 :], sums[p + 2, p + 2 :]
         level = t[0] / b[0]
-        inverse = np.linalg.pinv(gram, rcond=1e-9, hermitian=True)
-        left = mine - level * of - common.T @ (inverse @ (t - level * b))
-        alone = q - np.einsum("pc,pk,kc->c", common, inverse, common)
+        solved = _solve(gram, np.column_stack([t - level * b, common]), basis)
+        left = mine - level * of - common.T @ solved[:, 0]
+        alone = q - (common * solved[:, 1:]).sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(alone > 1e-6 * q, q * left / alone, np.nan) / b[0]
+            part = np.where(alone > 1e-6 * q, q * left / alone, np.nan) / b[0]
+        return np.stack([part, rooted(mine / b[0], part) if cells.rare else part * np.nan])
 
     columns = design.columns
     told = [row("level", "", columns[0].n), row("mix", "", columns[0].n)]
     told += [row(columns[i].dimension, columns[i].group, columns[i].n) for i, _ in pairs]
-    block(main, both, told, main_roots if cells.rare and not change else None)
+    block(main, both, told)
     if crossed:
         laid = np.zeros((GROUPS, p + 3, p + 2 + len(crossed)))
         laid[:, :p, : p + 2] = sums_now
         laid[:, :p, p + 2 :] = shared
         laid[:, p:, p + 2 :] = np.moveaxis(own, -1, 1)
         told = [row(" × ".join(by), " × ".join(name), n_of(table, now & held)) for by, name, held in crossed]
-
-        def together_roots(sums: np.ndarray) -> np.ndarray:
-            return rooted(sums[p + 1, p + 2 :] / sums[0, p + 1], together(sums))
-
-        block(together, laid, told, together_roots if cells.rare else None)
+        block(together, laid, told)
     for path in cells.paths:
         mark = table[path.name].to_numpy(float)
         asked = ~np.isnan(mark)
@@ -264,26 +290,29 @@ def shares_of(cells: Cells, smallest: int) -> Shares:
         stacked = np.concatenate([stacked, everyone], axis=2)
         used = [(i, r) for i, r in pairs if stacked[:, i, i].sum() > 0 and stacked[:, r, r].sum() > 0]
 
-        def stepped(sums: np.ndarray, path=path, used=used) -> np.ndarray:
+        wide = _basis(stacked.sum(axis=0)[:, : p + 1])
+
+        def stepped(sums: np.ndarray, path=path, used=used, wide=wide) -> np.ndarray:
             gram, t, b, d = sums[:, : p + 1], sums[:, p + 1], sums[:, p + 2], sums[:, p + 3]
             past_base, past_done, whole = sums[0, p + 4], sums[0, p + 5], sums[0, p + 6]
             level = t[0] / b[0]
-            gain = _solve(gram, t - level * b)[p]
+            gain = _solve(gram, t - level * b, wide)[p]
             rate = d[0] / gram[0, 0]
             without, size = gram[:p, :p], gram[0, :p]
-            habit = _solve(without, d[:p] - rate * without[:, 0])
+            habit = _solve(without, d[:p] - rate * without[:, 0], wide[wide < p])
             with np.errstate(invalid="ignore", divide="ignore"):
                 aim = 1.0 if path.expected else past_done / past_base
             book = (rate - aim) * gain * size[0] / whole
-            return np.array([rate, aim, gain, book, *(_against(habit, size, used) * gain / whole)])
+            found = np.array([rate, aim, gain, book, *(_against(habit, size, used) * gain / whole)])
+            return np.stack([found, found * np.nan])
 
         n = int(table["n"].to_numpy()[here].sum())
         told = [row(w, path.name, n) for w in ("_rate", "_aim", "_gain", "step")]
         told += [row("step", path.name, n, (columns[i].dimension, columns[i].group)) for i, _ in used]
         block(stepped, stacked, told)
         observed[path.name] = (float(blocks[-1][1][0, 0]), float(blocks[-1][1][0, 1]))
-    for inner in cells.nested:
-        _within(cells, inner, smallest, block, row)
+    for k, (inner, outer) in enumerate(cells.nested):
+        _within(cells, inner, outer, [name for name, _ in cells.nested[:k]], smallest, block, row)
     rows = pd.concat([b[0] for b in blocks], ignore_index=True)
     return Shares(
         rows=rows,
@@ -292,9 +321,14 @@ def shares_of(cells: Cells, smallest: int) -> Shares:
         left_out=np.concatenate([b[2] for b in blocks], axis=1),
         root=np.concatenate([b[1][2] for b in blocks]),
         root_error=np.concatenate([b[1][3] for b in blocks]),
-        level=float(blocks[0][1][0, 0]),
+        before=_level(table, before) if has_before and not change else float("nan"),
         observed=observed,
     )
+
+
+def _level(table: pd.DataFrame, held: np.ndarray) -> float:
+    """The KPI over these cells."""
+    return float(table.loc[held, "top"].sum() / table.loc[held, "base"].sum())
 
 
 def n_of(table: pd.DataFrame, held: np.ndarray) -> int:
@@ -325,25 +359,27 @@ def _crossed(
     return found
 
 
-def _within(cells: Cells, inner: str, smallest: int, block, row) -> None:
+def _within(cells: Cells, inner: str, outer: str, between: list[str], smallest: int, block, row) -> None:
     """Parts of a group (agents of a team), each against the other parts of the same group."""
-    design = _Design(cells, [*cells.groups, inner, *cells.mix], smallest)
+    design = _Design(cells, [*cells.groups, *between, inner, *cells.mix], smallest)
     table, p = cells.table, len(design.columns)
     sums = design.sums(design.period, table["top"].to_numpy(float), table["base"].to_numpy(float))
     pairs = design.contrasts(sums.sum(axis=0)[:, :p], {inner})
     if not pairs:
         return
+    basis = _basis(sums.sum(axis=0)[:, :p])
 
     def statistic(total: np.ndarray) -> np.ndarray:
         gram, t, b = total[:, :p], total[:, p], total[:, p + 1]
-        effect = _solve(gram, t - t[0] / b[0] * b)
-        return _against(effect, gram[0], pairs) / b[0]
+        part = _against(_solve(gram, t - t[0] / b[0] * b, basis), gram[0], pairs) / b[0]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            seen = t[[i for i, _ in pairs]] / b[0]
+            return np.stack([part, np.sqrt(seen / (seen - part)) if cells.rare else part * np.nan])
 
     told = []
     for i, _ in pairs:
         column = design.columns[i]
-        held = table[table[inner] == column.group]
-        outer = next((d for d in ("team", "agency") if d in cells.groups and held[d].notna().any()), "")
-        name = str(held[outer].mode().iloc[0]) if outer else ""
+        whole = table.loc[table[inner] == column.group, outer].dropna().mode()
+        name = str(whole.iloc[0]) if len(whole) else ""
         told.append(row(column.dimension, column.group, column.n, (outer, name)))
     block(statistic, sums, told)
