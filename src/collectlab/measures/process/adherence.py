@@ -91,7 +91,8 @@ def adherence(
     book : Book
         With actions.
     due : frame
-        One row per step: ``stage, channel, day, dpd_from, dpd_to`` (bounds may be missing: open).
+        One row per step: ``stage, channel, day, dpd_from, dpd_to`` (bounds may be missing: open). Where any
+        of several channels will do, ``channel`` names them all: ``letter|visit``.
     by : str or list of str, optional
         ``step`` (stage and step), ``stage``, ``month`` (of the step's day), or columns of accounts such as
         ``branch``; None pools all steps.
@@ -238,7 +239,10 @@ def steps(due: Any) -> pd.DataFrame:
         high=plan["dpd_to"].fillna(100_000).astype(int),
         nth=plan.groupby(["stage", "channel"]).cumcount() + 1,
         stage_number=pd.factorize(plan["stage"])[0],
-        step=[f"day {d}: {c}".replace("day -", "day −") for d, c in zip(day, plan["channel"])],
+        step=[
+            f"day {d}: {c}".replace("day -", "day −").replace("|", " or ")
+            for d, c in zip(day, plan["channel"])
+        ],
     )
 
 
@@ -256,8 +260,12 @@ def _done(
     for (_, channel), part in plan.groupby(["stage", "channel"], sort=False):
         low, high = int(part["low"].min()), int(part["high"].max())
         here = inside.filter(
-            (nw.col("__channel") == channel) & (nw.col("__day") >= low) & (nw.col("__day") <= high)
+            nw.col("__channel").is_in(channel.split("|"))
+            & (nw.col("__day") >= low)
+            & (nw.col("__day") <= high)
         )
+        if "|" in channel:  # two of them on one day are one action
+            here = here.unique(subset=[*spell, "__day"], keep="any")
         here = here.with_columns(__nth=nw.col("__day").rank("ordinal").over(*spell))
         nth = {
             f"__done{i}": nw.when(nw.col("__nth") == n).then(nw.col("__day")).min()

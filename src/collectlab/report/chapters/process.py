@@ -55,17 +55,16 @@ def stage_channels(found: Strategy) -> dict[int, tuple[str, ...]]:
     return new
 
 
-def _adherence(month: Month, stages: tuple[str, ...] = (), by: str | tuple[str, ...] = "step") -> Result:
-    """Counted once for the parts and the evidence."""
+def _adherence(month: Month, due: pd.DataFrame | None = None, by: str | tuple[str, ...] = "step") -> Result:
+    """Counted once for the parts and the evidence, since the strategy holds."""
     found = strategy(month)
     _ = month.from_start  # not available where nobody was seen from day 0
-    due = due_steps(found)
-    due = due[due["stage"].isin(stages)].reset_index(drop=True) if stages else due
+    plan = due_steps(found) if due is None else due
     first, last = month.window
     period = (max(first, found.since), last)
     return month.shared(
-        f"adherence {by} {due.to_csv()} {period}",
-        lambda: steps.adherence(month.book, due, by=by, definition=month.definition, period=period),
+        f"adherence {by} {plan.to_csv()} {period}",
+        lambda: steps.adherence(month.book, plan, by=by, definition=month.definition, period=period),
     )
 
 
@@ -110,12 +109,16 @@ def adherence_by_branch(month: Month) -> Result:
 def _against_others(part: pd.DataFrame) -> pd.DataFrame:
     """Each row's z against the others of the table together."""
     n, p, se = (part[c].to_numpy(float) for c in ("judged", "estimate", "std_error"))
-    ok = np.isfinite(p) & np.isfinite(se) & (n > 0)
-    n, p, se = np.where(ok, n, 0), np.where(ok, p, 0), np.where(ok, se, 0)
+    n = np.where(np.isfinite(p) & np.isfinite(se), n, 0)
+    p, se = np.where(n > 0, p, 0), np.where(n > 0, se, 0)
+    # Under "no different" the error is that of the others' share, and as much above the binomial one as the
+    # customers' repeated steps make it in all groups together: a group's own error at 95 of 100 is too small.
+    binomial = (p * (1 - p)).sum()
+    repeated = max(1.0, (n * se**2).sum() / binomial) if binomial > 0 else 1.0
     with np.errstate(divide="ignore", invalid="ignore"):
         others = ((n * p).sum() - n * p) / (n.sum() - n)
-        spread = np.sqrt(((n * se) ** 2).sum() - (n * se) ** 2) / (n.sum() - n)
-        z = np.where(ok & (n >= _SMALLEST), (p - others) / np.hypot(se, spread), np.nan)
+        error = np.sqrt(repeated * others * (1 - others) * (1 / n + 1 / (n.sum() - n)))
+        z = np.where(n >= _SMALLEST, (p - others) / error, np.nan)
     return part.assign(others=others, z=np.where(np.isfinite(z), z, np.nan))
 
 
@@ -176,13 +179,27 @@ def data_problems(month: Month) -> Result:
 
 
 def _late_steps(month: Month) -> pd.DataFrame:
-    """The first stage after the early one: its steps late or missing, by branch."""
-    later = [s.key for s in strategy(month).stages if (s.dpd_from or 0) > 1 and s.due]
-    if not later:
-        raise NotAvailable("the strategy has one stage past due only.")
-    table = _by_branch(month)
-    table = table[table["stage"] == later[0]].reset_index(drop=True)
-    table = table.rename(columns={"judged": "n"})
+    """Accounts still overdue with none of a new stage's own actions by the day its first is due, by branch.
+
+    Of the first stage past due that brings channels the one before has not: calls go on whether or not an
+    account has moved on, so they do not tell.
+    """
+    if "branch" not in month.book.columns("accounts"):
+        raise NotAvailable("the book does not tell the branch of an account.")
+    found = strategy(month)
+    for day, channels in stage_channels(found).items():
+        stage = found.stage_of(day)
+        days = [d.day for d in stage.due if d.channel in channels]
+        if days:
+            break
+    else:
+        raise NotAvailable("no stage of the strategy has an action due through a channel of its own.")
+    step = pd.DataFrame(
+        {"stage": [stage.key], "channel": ["|".join(channels)], "day": [min(days)], "dpd_from": [day],
+         "dpd_to": pd.array([stage.dpd_to], dtype="Int64")}
+    )  # fmt: skip
+    table = _adherence(month, step, by="branch").table
+    table = table[table["measure"] == "not_in_time"].rename(columns={"judged": "n"})
     return table[["branch", "n", "estimate", "std_error", "conf_low", "conf_high", "unit"]].dropna(
         subset=["estimate"]
     )
