@@ -30,26 +30,9 @@ _TYPES = {
     "money": "float64",
 }
 _COLUMNS = ["case", "day", "event", "detail", "result", "days_past_due", "money"]
-#: Outcomes worth a word in the short table, and channels: one, many.
-_TOLD = {
-    "promise": ("promise", "promises"),
-    "refusal": ("refusal", "refusals"),
-    "dispute": ("dispute", "disputes"),
-    "hardship": ("hardship told", "times hardship told"),
-    "wrong_number": ("wrong number", "wrong numbers"),
-}
-_MANY = {
-    "sms": ("text message", "text messages"),
-    "email": ("e-mail", "e-mails"),
-    "app": ("app message", "app messages"),
-    "chat": ("chat", "chats"),
-    "robot_call": ("robot call", "robot calls"),
-    "call": ("call", "calls"),
-    "letter": ("letter", "letters"),
-    "visit": ("visit", "visits"),
-    "agency": ("agency contact", "agency contacts"),
-    "legal": ("legal step", "legal steps"),
-}
+#: Outcomes worth a word in the short table.
+_TOLD = ("promise", "refusal", "dispute", "hardship", "wrong_number")
+_WORDS = {"sms": "text message", "email": "e-mail", "legal": "legal step", "hardship": "hardship told"}
 _END = {
     "cured": "cured",
     "charged_off": "charged off",
@@ -79,10 +62,11 @@ class CaseFile(Result):
         return _stretches(self)
 
     def _repr_html_(self) -> str:
-        return tables.to_html(self.display_table(), self.title, "", (self.case.why + ".", *self.notes))
+        return "\n".join([_headed(self.case), tables.to_html(self.display_table(), notes=self.notes)])
 
     def _repr_markdown_(self) -> str:
-        return tables.to_markdown(self.display_table(), self.title, "", (self.case.why + ".", *self.notes))
+        shown = tables.to_markdown(self.display_table(), notes=self.notes)
+        return f"**{self.case.name}**: {self.case.why}.\n\n{shown}"
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Days past due on top, with payments, plan and complaint; each action below, by channel and outcome."""
@@ -111,7 +95,10 @@ class CaseFiles(Result):
         if self.title:
             parts.append(f'<p class="cl-title"><strong>{html.escape(self.title)}</strong></p>')
         parts.append(f'<p class="cl-estimand"><em>{html.escape(self.rule)}</em></p>')
-        parts += [f._repr_html_() for f in self.files]
+        parts += [_headed(f.case) for f in self.files]
+        parts.append('<details class="cl-folded"><summary>The cases as tables</summary>')
+        parts += [tables.to_html(f.display_table(), f.title) for f in self.files]
+        parts.append("</details>")
         parts += [f'<p class="cl-note">{html.escape(note)}</p>' for note in self.notes]
         return "\n".join([*parts, "</div>"])
 
@@ -123,6 +110,10 @@ class CaseFiles(Result):
         from collectlab.measures.cases.picture import draw
 
         return draw(self.files)
+
+
+def _headed(case: Case) -> str:
+    return f'<p class="cl-case"><strong>{html.escape(case.name)}</strong>: {html.escape(case.why)}.</p>'
 
 
 def files(book: Any, found: Cases, *, before: int = 0, after: int = 90) -> CaseFiles:
@@ -349,7 +340,7 @@ def _stretches(one: CaseFile) -> pd.DataFrame:
         if has["balance"]:
             row["Balance"] = tables.format_value(seen["money"].iloc[-1], "money") if len(seen) else ""
         if has["action"]:
-            row["Actions"] = _counted(acts["detail"], _MANY)
+            row["Actions"] = _counted(acts["detail"])
         if has["payment"]:
             row["Paid"] = (
                 tables.format_value(two_figures(pd.Series([paid.sum()]))[0], "money") if len(paid) else ""
@@ -358,18 +349,18 @@ def _stretches(one: CaseFile) -> pd.DataFrame:
     return pd.DataFrame(shown, dtype=object)
 
 
-def _counted(words: pd.Series, many: dict[str, tuple[str, str]]) -> str:
-    """``3 calls, 1 letter``, most frequent first."""
+def _counted(words: pd.Series) -> str:
+    """``call ×3, letter``, most frequent first; begins with a letter, so that tables set it as text."""
     told = []
     for word, n in sorted(Counter(words).items(), key=lambda x: (-x[1], x[0])):
         name, _, third = str(word).partition(" (")
-        one, more = many.get(name, (name, name))
-        told.append(f"{n} {one if n == 1 else more}" + (f" ({third}" if third else ""))
+        name = _WORDS.get(name, name.replace("_", " "))
+        told.append(name + (f" ({third}" if third else "") + (f" ×{n}" if n > 1 else ""))
     return ", ".join(told)
 
 
 def _happened(part: pd.DataFrame, acts: pd.DataFrame) -> str:
-    told = [_counted(acts.loc[acts["result"].isin(list(_TOLD)), "result"], _TOLD)]
+    told = [_counted(acts.loc[acts["result"].isin(list(_TOLD)), "result"])]
     for row in part[~part["event"].isin(["snapshot", "action", "payment"])].itertuples():
         words = (row.event if row.event not in ("end", "plan", "legal") else "", row.detail, row.result)
         told.append(" ".join(w.replace("_", " ") for w in words if w))
