@@ -10,18 +10,20 @@ Nothing here knows that a text names nobody: what looks like a category is kept.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from collectlab.book.check_types import family, typed
-from collectlab.book.open import Book
+from collectlab.book.open import Book, open_book
 from collectlab.book.schema import TABLES, Column
 from collectlab.core.engine import connection, quote, quote_text
-from collectlab.core.errors import ParamsError, nearest
-from collectlab.core.privacy import DIGITS, PREFIX, Key, pseudonym_sql
+from collectlab.core.errors import ParamsError, first_few, nearest
+from collectlab.core.privacy import DIGITS, FILE, PREFIX, VARIABLE, Key, find_key, pseudonym_sql
 
 #: Where ``book.yml`` of a frozen book says how it was made private.
 WORD = "privacy"
@@ -139,6 +141,52 @@ def is_private(book: Book) -> bool:
         f"WHERE NOT regexp_full_match(CAST(account_id AS VARCHAR), '{pattern}')"
     )
     return connection().execute(asked).fetchall()[0][0] == 0
+
+
+def identified(pseudonyms: Collection[str], source: Any, params: str | Path) -> dict[str, str]:
+    """Whom pseudonyms stand for: pseudonym -> identifier, found by computing them all again.
+
+    Parameters
+    ----------
+    pseudonyms : collection of str
+        As they stand in a report.
+    source : path, frames or Book
+        The book as the bank has it.
+    params : path
+        The folder with the key, where the environment does not hold it. None is made here.
+
+    Raises
+    ------
+    ParamsError
+        Where there is no key, or a pseudonym is none of this book's with this key.
+    """
+    if VARIABLE not in os.environ and not (Path(params) / FILE).is_file():
+        raise ParamsError(f"no key: neither {VARIABLE} in the environment nor {FILE} in {params}.")
+    key, _ = find_key(params)
+    book = open_book(source)
+    if is_private(book):
+        raise ParamsError(f"{book.name} holds pseudonyms only. Needed: the book as the bank has it.")
+    con = connection()
+    found: dict[str, str] = {}
+    with key.in_engine():
+        for query in book.queries.values():
+            for column, engine_type in _types(query).items():
+                kind = _kind(column)
+                asked = [p for p in pseudonyms if kind and p[:1] == PREFIX[kind] and p not in found]
+                if kind is None or not asked:
+                    continue
+                listed = ", ".join(map(quote_text, asked))
+                text = f"SELECT DISTINCT {_as_text(column, engine_type)} AS id FROM ({query}) q"
+                rows = con.execute(
+                    f"SELECT {pseudonym_sql(kind, 'id')} AS pseudonym, id FROM ({text}) WHERE pseudonym IN ({listed})"
+                ).fetchall()
+                found |= dict(rows)
+    if unknown := [p for p in pseudonyms if p not in found]:
+        raise ParamsError(
+            f"{first_few(unknown)}: no identifier of {book.name} has that pseudonym with this key "
+            f"({key.fingerprint}). The report's manifest.json names the key it was made with."
+        )
+    return {p: found[p] for p in pseudonyms}
 
 
 def said(book: Book) -> dict[str, Any]:
@@ -376,4 +424,4 @@ def _set_aside(name: str, query: str, kept: Mapping[str, str]) -> str:
     return f"SELECT {', '.join(chosen)} FROM ({query}) q"
 
 
-__all__ = ["FREE_TEXT", "KINDS", "NOT_READABLE", "WORD", "is_private", "private", "said"]
+__all__ = ["FREE_TEXT", "KINDS", "NOT_READABLE", "WORD", "identified", "is_private", "private", "said"]

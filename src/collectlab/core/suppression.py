@@ -117,8 +117,8 @@ def suppress(
         return nothing
     if found.curve:
         return _curve(table, cells, minimum)
-    gone = _base_rows(table, cells, minimum)
-    lost, kept = _part_rows(table, cells, minimum, gone)
+    small, gone = _base_rows(table, cells, minimum)
+    lost, kept = _part_rows(table, cells, minimum, small, gone)
     if not lost.any():
         return nothing
     out = table.copy()
@@ -167,20 +167,38 @@ def _whole(values: pd.Series) -> bool:
     return bool((there == np.rint(there)).all())
 
 
-def _base_rows(table: pd.DataFrame, cells: Cells, minimum: int) -> np.ndarray:
-    """Rows that go because of what they rest on; a row goes for each of its counts alike."""
-    gone = np.zeros(len(table), dtype=bool)
+def _base_rows(table: pd.DataFrame, cells: Cells, minimum: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that rest on a small count, and those that go with them; a row goes for each of its counts alike."""
+    counts = [table[column].to_numpy(float) for column in cells.counts]
+    small = np.zeros(len(table), dtype=bool)
+    for count in counts:
+        small |= _small(count, minimum)
+    return small, _settled(table, cells.by, counts, small, small, minimum)
+
+
+def _settled(
+    table: pd.DataFrame,
+    by: Sequence[str],
+    counts: Sequence[np.ndarray],
+    guarded: np.ndarray,
+    gone: np.ndarray,
+    minimum: int,
+) -> np.ndarray:
+    """Hide for one count after the other, until nothing more has to go for any of them."""
+    gone = gone.copy()
+    done: list[np.ndarray | None] = [None] * len(counts)
     while True:
-        before = gone.copy()
-        for column in cells.counts:
-            count = table[column].to_numpy(float)
-            gone |= _rows(table, cells.by, count, gone | _small(count, minimum), minimum)
-        if (gone == before).all():
+        for place, count in enumerate(counts):
+            if done[place] is None or (done[place] != gone).any():
+                small = _small(count, minimum)
+                gone |= _rows(table, by, count, gone | small, guarded | small, minimum)
+                done[place] = gone.copy()
+        if all(d is not None and (d == gone).all() for d in done):
             return gone
 
 
 def _part_rows(
-    table: pd.DataFrame, cells: Cells, minimum: int, gone: np.ndarray
+    table: pd.DataFrame, cells: Cells, minimum: int, small: np.ndarray, gone: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
     """Rows that lose their figures because of a part, and the columns that those rows keep."""
     parts = [table[c].to_numpy(float) for c in cells.parts]
@@ -189,13 +207,7 @@ def _part_rows(
     parts += [n for n in rests if (n[np.isfinite(n)] >= 0).all()]
     if "estimate" in table.columns:
         parts += _numerators(table, [*wholes, *(table[c].to_numpy(float) for c in cells.parts)])
-    lost = gone.copy()
-    while True:
-        before = lost.copy()
-        for count in parts:
-            lost |= _rows(table, cells.by, count, lost | _small(count, minimum), minimum)
-        if (lost == before).all():
-            return lost, list(cells.counts)
+    return _settled(table, cells.by, parts, small, gone, minimum), list(cells.counts)
 
 
 def _numerators(table: pd.DataFrame, wholes: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -219,22 +231,27 @@ def _numerators(table: pd.DataFrame, wholes: Sequence[np.ndarray]) -> list[np.nd
 
 
 def _rows(
-    table: pd.DataFrame, by: Sequence[str], count: np.ndarray, small: np.ndarray, minimum: int
+    table: pd.DataFrame,
+    by: Sequence[str],
+    count: np.ndarray,
+    gone: np.ndarray,
+    guarded: np.ndarray,
+    minimum: int,
 ) -> np.ndarray:
-    """``small`` and its companions, one slice at a time: dimensions along which the count adds up make lines."""
+    """``gone`` and companions, one slice at a time: dimensions along which the count adds up make lines."""
     here = np.isfinite(count)
-    if not (small & here).any():
-        return small
+    if not (gone & here).any():
+        return gone
     keys = table[list(by)].astype(str) if by else pd.DataFrame(index=table.index)
     lines = [c for c in by if c not in SLICES and _adds_up(keys[here], c, count[here])]
     slices = [c for c in by if c not in lines]
-    chosen = small.copy()
+    chosen = gone.copy()
     groups = keys.groupby(slices, sort=True).indices.values() if slices else [np.arange(len(table))]
     for group in groups:
         rows = group[here[group]]
-        if small[rows].any():
+        if gone[rows].any():
             names = list(map(tuple, keys.iloc[rows][lines].to_numpy()))
-            chosen[rows] = _slice(names, count[rows], small[rows], minimum)
+            chosen[rows] = _slice(names, count[rows], gone[rows], guarded[rows], minimum)
     return chosen
 
 
@@ -247,17 +264,17 @@ def _adds_up(keys: pd.DataFrame, column: str, count: np.ndarray) -> bool:
     return bool((held.groupby([keys[c].to_numpy() for c in rest]).nunique() > 1).any())
 
 
-def _slice(names: list[tuple[str, ...]], count: np.ndarray, small: np.ndarray, minimum: int) -> np.ndarray:
+def _slice(
+    names: list[tuple[str, ...]], count: np.ndarray, gone: np.ndarray, guarded: np.ndarray, minimum: int
+) -> np.ndarray:
     """Which rows of one slice go. Rows of one name (several of a group) go together."""
     values: dict[tuple[Any, ...], float] = {}
-    hidden: set[tuple[Any, ...]] = set()
-    for name, n, is_small in zip(names, count, small):
+    for name, n in zip(names, count):
         values[name] = max(float(n), values.get(name, 0.0))
-        if is_small:
-            hidden.add(name)
     cube = _Cube(values, len(names[0]) if names else 0)
-    cube.hide(hidden, minimum)
-    return np.array([name in cube.hidden for name in names]) | small
+    hidden = {name for name, is_gone in zip(names, gone) if is_gone}
+    cube.hide(hidden, {name for name, is_guarded in zip(names, guarded) if is_guarded}, minimum)
+    return np.array([name in cube.hidden for name in names]) | gone
 
 
 class _Cube:
@@ -280,17 +297,18 @@ class _Cube:
             self.lines += sorted(made.items(), key=repr)
         self.hidden: set[tuple[Any, ...]] = set()
 
-    def hide(self, primary: Collection[tuple[Any, ...]], minimum: int) -> None:
-        """Hide the cells of ``primary``, small totals, and what they could be worked out from."""
+    def hide(
+        self, hidden: Collection[tuple[Any, ...]], guarded: Collection[tuple[Any, ...]], minimum: int
+    ) -> None:
+        """Hide these cells, small totals, and what the guarded of them could be worked out from."""
         small = {k for k, n in self.values.items() if _ALL in k and 0 < n < minimum}
-        self.hidden = set(primary) | small
+        self.hidden = {*hidden, *small}
         self._complete(minimum)
-        if self.dimensions < 2:
+        if self.dimensions < 2:  # Two gaps that hold the minimum together are all it takes.
             return
-        guarded = sorted(self.hidden, key=repr)
-        guarded = [k for k in guarded if k in primary or k in small]
-        while exposed := self._exposed(guarded, minimum):
-            if not self._one_more(exposed):
+        asked = sorted({*guarded, *small}, key=repr)
+        while exposed := self._exposed(asked, minimum):
+            if not any([self._one_more(key) for key in exposed]):
                 return
             self._complete(minimum)
 
@@ -331,12 +349,13 @@ class _Cube:
         linked = {c for total, cells in self.lines for c in cells if any(x in self.hidden for x in cells)}
         return self._next(linked)
 
-    def _exposed(self, guarded: Sequence[tuple[Any, ...]], minimum: int) -> tuple[Any, ...] | None:
-        """The first of the cells that what is published confines to below ``minimum``."""
-        for key, (low, high) in bounds(self, guarded).items():
-            if high - low < 1e-6 or (0 < self.values[key] < minimum and high < minimum - 1e-6):
-                return key
-        return None
+    def _exposed(self, asked: Sequence[tuple[Any, ...]], minimum: int) -> list[tuple[Any, ...]]:
+        """The cells that what is published confines to one value, or to below ``minimum``."""
+        return [
+            key
+            for key, (low, high) in bounds(self, asked).items()
+            if high - low < 1e-6 or (0 < self.values[key] < minimum and high < minimum - 1e-6)
+        ]
 
 
 def bounds(cube: _Cube, asked: Sequence[tuple[Any, ...]]) -> dict[tuple[Any, ...], tuple[float, float]]:

@@ -9,14 +9,15 @@ import pandas as pd
 #: Columns that count what a row rests on, in the order in which they are taken.
 COUNTS = (
     "n", "control_n", "customers", "accounts", "episodes", "cases", "plans", "loans", "account_months",
-    "debtors", "agreed", "at_risk", "answers", "contacts", "attempts", "actions", "due", "batches_of_accounts",
+    "debtors", "judged", "checked", "started", "eligible", "size", "count", "agreed", "at_risk", "answers", "contacts", "attempts", "actions", "due", "batches_of_accounts",
     "surveys", "visits", "letters", "calls", "payers", "members", "people", "weeks", "account_weeks",
 )  # fmt: skip
 
 #: Columns that count some of what a row rests on. What is a count in one table may be a part in another.
 PARTS = (
     "events", "bad", "overdue_accounts", "complaints", "active", "open", "observed", "promises", "kept", "broken",
-    "violations", "missed", "late", "missing", "done", "paid", "cured", "won", "lost", "wrong",
+    "violations", "missed", "late", "missing", "done", "paid", "cured", "won", "lost", "wrong", "found",
+    "exempt", "not_known", "done_late", "offered", "events_before", "events_after",
 )  # fmt: skip
 
 #: Dimensions whose levels are not parts of one whole: each is a table of its own.
@@ -41,8 +42,32 @@ _SAYINGS = ("statement", "sentence", "words", "said", "text")
 
 #: Numbers that are no figures: what a row is about.
 _LABELS = frozenset(
-    {"horizon", "day", "month", "year", "week", "hour", "weekday", "days_past_due_from", "rank", "target", "poor",
-     "weight", "limit", "from_day", "conf_level", "stage_from", "stage_until", "df"}
+    {
+        "horizon",
+        "day",
+        "month",
+        "year",
+        "week",
+        "hour",
+        "weekday",
+        "days_past_due_from",
+        "rank",
+        "target",
+        "poor",
+        "weight",
+        "limit",
+        "from_day",
+        "conf_level",
+        "stage_from",
+        "stage_until",
+    }
+)
+
+#: Words in the names of whole numbers that count no people.
+_NO_COUNT = frozenset(
+    {"day", "days", "dpd", "month", "months", "week", "weeks", "year", "hour", "hours", "rank", "number", "order",
+     "case", "step", "depth", "level", "df", "batches", "rows", "units", "rules", "replicates", "bootstraps", "times",
+     "cost", "amount", "balance", "owed", "net", "recovered", "collected", "placed", "price", "fee", "score", "value"}
 )  # fmt: skip
 
 
@@ -63,7 +88,7 @@ def cells_of(table: pd.DataFrame) -> Cells:
 
     Examples
     --------
-    >>> read = cells_of(pd.DataFrame({"product": ["card"], "measure": ["x"], "episodes": [9], "estimate": [0.4]}))
+    >>> read = cells_of(pd.DataFrame({"product": ["card", "auto"], "measure": ["x", "x"], "episodes": [9, 7]}))
     >>> read.by, read.counts
     (('product', 'measure'), ('episodes',))
     """
@@ -75,6 +100,9 @@ def cells_of(table: pd.DataFrame) -> Cells:
     parts = [c for c in PARTS if c in whole]
     if "overdue" in whole and counts:  # of accounts; elsewhere it is money
         parts.append("overdue")
+    # Another whole number beside a count is taken for some of it.
+    if counts:
+        parts += [c for c in names if c in whole and c not in (*counts, *parts) and _may_count(table[c])]
     # Contacts are some of the attempts, promises some of the contacts.
     for some, of in (("contacts", "attempts"), ("due", "contacts"), ("contacts", "actions")):
         if some in counts and of in counts and (table[some] <= table[of]).all():
@@ -99,6 +127,13 @@ def _needed(table: pd.DataFrame, columns: list[str]) -> tuple[str, ...]:
         if column not in SLICES and rest and len(keys[rest].drop_duplicates()) == distinct:
             kept = rest
     return tuple(kept)
+
+
+def _may_count(values: pd.Series) -> bool:
+    name = str(values.name)
+    return (
+        pd.api.types.is_integer_dtype(values) and name not in _LABELS and not set(name.split("_")) & _NO_COUNT
+    )
 
 
 def _whole(values: pd.Series) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: ``collectlab report | simulate | import | freeze | check``.
+"""The command line: ``collectlab report | simulate | import | freeze | check | identify``.
 
 A user's mistake ends in one plain message on stderr and the exit code of its family. Heavy modules are
 imported inside the commands, so that ``collectlab --help`` answers at once.
@@ -138,6 +138,23 @@ def check(
 ) -> None:
     """Check a book. Exit code 0: nothing set aside; 1: some rows set aside; 3: it cannot be used."""
     raise typer.Exit(1 if _print_checks(book, written=False) else 0)
+
+
+@app.command()
+def identify(
+    pseudonyms: Annotated[
+        list[str], typer.Argument(help="Pseudonyms from a report, such as a04275fd6a48ce542.")
+    ],
+    book: Annotated[Path, typer.Option(help="The book as the bank has it.")],
+    params: Annotated[
+        Path, typer.Option(help="The folder that holds .pseudonym_key, unless COLLECTLAB_KEY is set.")
+    ] = Path("params"),
+) -> None:
+    """Print whom pseudonyms stand for: for those who hold the key and the book. Nothing is written."""
+    from collectlab.book.freeze_private import identified
+
+    for pseudonym, identifier in identified(pseudonyms, book, params).items():
+        print(f"{pseudonym}  {identifier}")
 
 
 def _day(text: str | None) -> Any:
