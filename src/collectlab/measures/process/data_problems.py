@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core import engine
-from collectlab.core.columns import day_number, flag, row_count
+from collectlab.core.columns import flag, row_count
 from collectlab.core.errors import NotAvailable
 from collectlab.measures.actions_rows import Period, rows, shown
 from collectlab.measures.costs_touch import contact_made
@@ -43,9 +43,11 @@ def data_problems(
     * ``no time of day`` — noted at midnight sharp;
     * ``account not overdue`` — outside every episode of its account (a message may come ten days before).
 
-    Of all actions: ``no team`` (nor agency), ``same minute`` (repeats an action of the same account, channel and minute),
-    ``before the loan`` (before the account's ``originated_on``). Of promises: ``promise without amount or date``.
-    The notes count agents who act for two teams, and rows set aside when the book was opened.
+    Of all actions: ``no team`` (nor agency), ``same minute`` (repeats an action of the same account, channel and
+    minute). Of promises: ``promise without amount or date``.
+
+    The notes count agents who act for two teams, and rows set aside when the book was opened (actions before the loan,
+    in the future, or twice under one id among them).
 
     Parameters
     ----------
@@ -158,7 +160,6 @@ def _checks(names: Sequence[str]) -> dict[str, tuple[nw.Expr, nw.Expr]]:
             missing = missing & nw.col(column).is_null()
         found["no team"] = (everything, missing)
     found["same minute"] = (everything, nw.col("__nth") > 1)
-    found["before the loan"] = (~nw.col("__originated").is_null(), nw.col("__on") < nw.col("__originated"))
     if {"outcome", "promised_amount", "promised_on"} <= set(names):
         bare = nw.col("promised_amount").is_null() | nw.col("promised_on").is_null()
         promise = (nw.col("outcome") == "promise").fill_null(False)
@@ -167,12 +168,7 @@ def _checks(names: Sequence[str]) -> dict[str, tuple[nw.Expr, nw.Expr]]:
 
 
 def _placed(book: Any, frame: nw.LazyFrame, definition: str) -> nw.LazyFrame:
-    """The actions with ``__overdue`` (in an episode of the account), ``__originated``, and ``__nth`` of their minute."""
-    accounts = book.table("accounts")
-    has = "originated_on" in accounts.collect_schema().names()
-    begun = accounts.select(
-        "account_id", __originated=day_number("originated_on") if has else nw.lit(None, nw.Int64)
-    )
+    """The actions with ``__overdue`` (in an episode of the account) and ``__nth`` of their minute."""
     episodes, _ = spells(book, definition, None)
     days = frame.select("__account", "__on").unique(keep="any")
     episodes, days = engine.same_engine(episodes.select("__account", "__start", "__exit"), days)
@@ -187,16 +183,10 @@ def _placed(book: Any, frame: nw.LazyFrame, definition: str) -> nw.LazyFrame:
         .with_columns(__overdue=nw.lit(1))
     )
     minute = ["__account", "channel", "__minute"]
-    frame, begun, inside = engine.same_engine(
-        frame.with_columns(__minute=nw.col("at").dt.truncate("1m")), begun, inside
-    )
-    return (
-        frame.join(begun, on="account_id", how="left")
-        .join(inside, on=["__account", "__on"], how="left")
-        .with_columns(
-            __overdue=nw.col("__overdue").fill_null(0),
-            __nth=nw.col("at").rank("ordinal").over(*minute),
-        )
+    frame, inside = engine.same_engine(frame.with_columns(__minute=nw.col("at").dt.truncate("1m")), inside)
+    return frame.join(inside, on=["__account", "__on"], how="left").with_columns(
+        __overdue=nw.col("__overdue").fill_null(0),
+        __nth=nw.col("at").rank("ordinal").over(*minute),
     )
 
 

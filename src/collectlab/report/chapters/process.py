@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -19,7 +20,7 @@ from collectlab.measures.process.promises import promise_follow_up
 from collectlab.measures.process.response_times import response_times as answers
 from collectlab.policy.evidence import evidence as evidence_of
 from collectlab.policy.strategy import Strategy, load_strategy
-from collectlab.report.month import Month
+from collectlab.report.month import Month, months_before
 from collectlab.report.parts import part
 
 #: Of several comparisons, what would come up by chance in one report of twenty.
@@ -55,13 +56,18 @@ def stage_channels(found: Strategy) -> dict[int, tuple[str, ...]]:
     return new
 
 
-def _adherence(month: Month, due: pd.DataFrame | None = None, by: str | tuple[str, ...] = "step") -> Result:
+def _adherence(
+    month: Month,
+    due: pd.DataFrame | None = None,
+    by: str | tuple[str, ...] = "step",
+    since: dt.date | None = None,
+) -> Result:
     """Counted once for the parts and the evidence, since the strategy holds."""
     found = strategy(month)
     _ = month.from_start  # not available where nobody was seen from day 0
     plan = due_steps(found) if due is None else due
     first, last = month.window
-    period = (max(first, found.since), last)
+    period = (max(since or first, found.since), last)
     return month.shared(
         f"adherence {by} {plan.to_csv()} {period}",
         lambda: steps.adherence(month.book, plan, by=by, definition=month.definition, period=period),
@@ -122,6 +128,8 @@ def _against_others(part: pd.DataFrame) -> pd.DataFrame:
     return part.assign(others=others, z=np.where(np.isfinite(z), z, np.nan))
 
 
+#: Months over which branches are compared where few accounts of one come that far.
+_FEW = 24
 #: Fewer judged steps than this are not compared.
 _SMALLEST = 30
 
@@ -164,7 +172,7 @@ def data_problems(month: Month) -> Result:
     found = month.counted(gaps.data_problems, definition=month.definition, period=month.window)
     table = found.table[found.table["found"] > 0]
     if table.empty and len(found.notes) < 2:
-        raise NotAvailable(f"none was found, of {', '.join(found.table['problem'])}.")
+        raise NotAvailable(f"none was found of these: {', '.join(found.table['problem'])}.")
     looked = f"Looked for and not found: {', '.join(found.table.loc[found.table['found'] == 0, 'problem'])}."
     return Result(
         table=table[["problem", "checked", "found", "estimate", "conf_low", "conf_high"]],
@@ -182,7 +190,7 @@ def _late_steps(month: Month) -> pd.DataFrame:
     """Accounts still overdue with none of a new stage's own actions by the day its first is due, by branch.
 
     Of the first stage past due that brings channels the one before has not: calls go on whether or not an
-    account has moved on, so they do not tell.
+    account has moved on, so they do not tell. Over two years, as few accounts a branch come that far.
     """
     if "branch" not in month.book.columns("accounts"):
         raise NotAvailable("the book does not tell the branch of an account.")
@@ -198,10 +206,13 @@ def _late_steps(month: Month) -> pd.DataFrame:
         {"stage": [stage.key], "channel": ["|".join(channels)], "day": [min(days)], "dpd_from": [day],
          "dpd_to": pd.array([stage.dpd_to], dtype="Int64")}
     )  # fmt: skip
-    table = _adherence(month, step, by="branch").table
+    since = months_before(month.end, _FEW) + dt.timedelta(days=1)
+    table = _adherence(month, step, by="branch", since=since).table
     table = table[table["measure"] == "not_in_time"].rename(columns={"judged": "n"})
-    return table[["branch", "n", "estimate", "std_error", "conf_low", "conf_high", "unit"]].dropna(
-        subset=["estimate"]
+    return (
+        table[["branch", "n", "estimate", "std_error", "conf_low", "conf_high", "unit"]]
+        .dropna(subset=["estimate"])
+        .reset_index(drop=True)
     )
 
 
