@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +16,17 @@ from collectlab.core import engine
 from collectlab.core.columns import as_list, day_of
 from collectlab.core.engine import connection, scan
 from collectlab.core.errors import FrameError, NotAvailable, ParamsError, first_few
-from collectlab.core.jackknife import GROUPS, check_level
+from collectlab.core.jackknife import check_level
 from collectlab.measures.actions_rows import Period, days_of
 from collectlab.measures.conduct.audit_result import Audit, NotJudged, result_of
-from collectlab.measures.conduct.judge import DAY, EPOCH, VOICE, Judged, Rows, judge
-from collectlab.measures.conduct.lay import CHANNELS, Laid, laid, part
+from collectlab.measures.conduct.count import SORTS, Asked, Counts, Plan, count, evidence
+from collectlab.measures.conduct.judge import EPOCH, VOICE
+from collectlab.measures.conduct.lay import CHANNELS, Laid, laid
 from collectlab.measures.conduct.rules import ContactRules, Rule, load_rules
 from collectlab.measures.snapshots import as_date
 
 #: What an audit is broken down by unless asked otherwise; of these, what the log has.
 BY = ("team", "agency", "channel", "month")
-#: Violations kept as evidence for one rule; all are counted.
-EVIDENCE = 10_000
-#: Sorts of rule, each with the kinds it takes in: for who breaks any of them.
-SORTS = {"hours": ("hours",), "frequency": ("count", "after"), "third_party": ("party",), "hold": ("hold",)}
 _SHIFT = day_of(dt.date(1970, 1, 1))
 
 
@@ -125,12 +120,12 @@ def audit(
         if log.last_day < log.first_day:
             raise NotAvailable(_nothing(log))
         held = None if holds is None else _holds(holds, log)
-        plan = _Plan(log, groups, first, last, held)
+        plan = Plan(log, groups, first, last, held)
         asked, not_judged, notes = _askable(books, plan, time_zone)
-        counts = _count(plan, asked)
+        counts = count(plan, asked)
         if not counts.judged:
             raise NotAvailable("there are no actions in this book or period.")
-        kept = _kept(plan, asked, counts)
+        kept = evidence(plan, asked, counts)
         notes += _said(log, books, counts, asked)
         aside = log.aside
         if counts.copies:
@@ -213,230 +208,8 @@ def _holds(holds: Any, log: Laid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return array[:, 0], array[:, 1], array[:, 2]
 
 
-@dataclass
-class _Plan:
-    """What is counted: the log, the groups side by side in one row of cells, and the days judged."""
-
-    log: Laid
-    by: list[str]
-    first: int | None
-    last: int | None
-    holds: tuple[np.ndarray, np.ndarray, np.ndarray] | None
-    labels: list[tuple[str, str, object]] = field(init=False)
-    offsets: dict[str, int] = field(init=False)
-    months: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.months = _month(np.array([self.log.first_day]))[0]
-        until = _month(np.array([self.log.last_day]))[0]
-        self.labels, self.offsets = [], {}
-        for name in self.by:
-            self.offsets[name] = len(self.labels)
-            self.labels += [(name, "group", g) for g in self._groups(name, until)]
-        self.labels.append(("all", "all", "all"))
-
-    def _groups(self, name: str, until: int) -> list[object]:
-        if name in self.log.groups:
-            return [*self.log.groups[name], None]
-        if name == "channel":
-            return list(CHANNELS)
-        return [f"{m // 12}-{m % 12 + 1:02d}" for m in range(self.months, until + 1)]
-
-    @property
-    def all(self) -> int:
-        """The cell of all rows together."""
-        return len(self.labels) - 1
-
-    @property
-    def span(self) -> tuple[dt.date, dt.date]:
-        """First and last day judged."""
-        days = (
-            self.log.first_day if self.first is None else self.first,
-            self.log.last_day if self.last is None else self.last,
-        )
-        return dt.date.fromordinal(days[0] + EPOCH), dt.date.fromordinal(days[1] + EPOCH)
-
-    def cells(self, rows: Rows, codes: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The cell of each row for each grouping, times replicate group."""
-        replicate = self.log.replicate[rows.account]
-        out = []
-        for i, name in enumerate(self.by):
-            if f"by{i}" in codes:
-                group = codes[f"by{i}"].astype(np.int64)
-            elif name == "channel":
-                group = rows.channel.astype(np.int64)
-            else:
-                group = _month(rows.day) - self.months
-            out.append((group + self.offsets[name]) * GROUPS + replicate)
-        out.append(self.all * GROUPS + replicate)
-        return out
-
-
-def _month(day: np.ndarray) -> np.ndarray:
-    return day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) + 1970 * 12
-
-
-Asked = list[tuple[ContactRules, Rule]]
-
-
-@dataclass
-class _Counts:
-    """By rule × replicate group × cell; the violations kept; the rows behind."""
-
-    applies: np.ndarray
-    broken: np.ndarray
-    customers: np.ndarray
-    unknown: np.ndarray
-    exempt: np.ndarray
-    judged: int = 0
-    copies: int = 0
-    kept: list[pd.DataFrame] = field(default_factory=list)
-
-    @classmethod
-    def none(cls, rules: int, cells: int) -> _Counts:
-        """Nothing counted yet, of so many rules and, behind them, the sorts of rule."""
-        shape = (rules + len(SORTS), GROUPS, cells)
-        sides = np.zeros((3, rules + len(SORTS)), np.int64)
-        return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int64), *sides)
-
-
-def _count(plan: _Plan, asked: Asked) -> _Counts:
-    con = connection()  # of this thread: another would have an engine of its own
-
-    def one(span: tuple[int, int]) -> _Counts:
-        door = con.cursor()
-        try:
-            return _count_part(plan, asked, *part(plan.log, *span, door))
-        finally:
-            door.close()
-
-    total = _Counts.none(len(asked), len(plan.labels))
-    kept = np.zeros(len(asked), dtype=np.int64)
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        for found in pool.map(one, plan.log.parts):
-            for name in ("applies", "broken", "customers", "unknown", "exempt", "judged", "copies"):
-                setattr(total, name, getattr(total, name) + getattr(found, name))
-            for table in found.kept:
-                rule = int(table["rule"].iloc[0])
-                room = EVIDENCE - kept[rule]
-                if room > 0:
-                    total.kept.append(table.head(room))
-                    kept[rule] += min(room, len(table))
-    return total
-
-
-def _count_part(
-    plan: _Plan, asked: Asked, rows: Rows, codes: Mapping[str, np.ndarray], copies: int
-) -> _Counts:
-    size = len(plan.labels) * GROUPS
-    found = _Counts.none(len(asked), len(plan.labels))
-    found.copies = copies
-    inside = np.ones(len(rows.at), dtype=bool)
-    if plan.first is not None:
-        inside &= rows.local >= plan.first * DAY
-    if plan.last is not None:
-        inside &= rows.local < (plan.last + 1) * DAY
-    found.judged = int(inside.sum())
-    cells = plan.cells(rows, codes)
-    whole = bool(inside.all())
-
-    def add(i: int, applies: np.ndarray, broken: np.ndarray) -> None:
-        for target, index in ((found.applies, applies), (found.broken, broken)):
-            for cell in cells:
-                counted = np.bincount(cell[index], minlength=size)
-                target[i] += counted.reshape(len(plan.labels), GROUPS).T
-
-    sorts = {name: np.zeros((2, len(rows.at)), dtype=bool) for name in SORTS}
-    for i, (book, rule) in enumerate(asked):
-        judged = judge(rule, rows, holidays=book.holidays, holds=plan.holds)
-        applies = judged.applies if whole else judged.applies[inside[judged.applies]]
-        here = slice(None) if whole else inside[judged.broken]
-        broken = judged.broken[here]
-        add(i, applies, broken)
-        sort = next(sorts[name] for name, kinds in SORTS.items() if rule.kind in kinds)
-        sort[0][applies] = True
-        sort[1][broken] = True
-        found.unknown[i], found.exempt[i] = judged.unknown, judged.exempt
-        customer = np.sort(rows.customer[applies]) if rule.per != "account" else rows.customer[applies]
-        found.customers[i] = len(applies) and 1 + int((customer[1:] != customer[:-1]).sum())
-        if len(broken):
-            found.kept.append(_evidence(i, rule, rows, judged, here, codes))
-    for i, (applied, broke) in enumerate(sorts.values(), start=len(asked)):
-        add(i, np.flatnonzero(applied), np.flatnonzero(broke))
-        customer = rows.customer[applied]
-        found.customers[i] = len(customer) and 1 + int((customer[1:] != customer[:-1]).sum())
-    return found
-
-
-def _evidence(
-    i: int, rule: Rule, rows: Rows, judged: Judged, here: Any, codes: Mapping[str, np.ndarray]
-) -> pd.DataFrame:
-    broken = judged.broken[here]
-    order = np.argsort(broken, kind="stable")[:EVIDENCE]
-    index = broken[order]
-    mark = codes["mark"][index] if "mark" in codes else np.zeros(len(index), np.int64)
-    return pd.DataFrame(
-        {
-            "rule": i,
-            "account": rows.account[index],
-            "elapsed": rows.at[index],
-            "local": rows.local[index],
-            "channel": rows.channel[index],
-            "mark": mark,
-            "counted": judged.counted[here][order],
-            "since": judged.since[here][order],
-        }
-    )
-
-
-def _kept(plan: _Plan, asked: Asked, counts: _Counts) -> pd.DataFrame:
-    """The violations kept, under the names of the log."""
-    log = plan.log
-    columns = ["action_id", "account_id", "at", "channel", "rule", "counted", "limit", "since"]
-    if not counts.kept:
-        return pd.DataFrame(columns=columns)
-    found = pd.concat(counts.kept, ignore_index=True)
-    con = connection()
-    owners = con.execute(
-        f"SELECT __account AS account, account_id FROM {log.owners} WHERE __account IN "
-        "(SELECT unnest(?))", [sorted(set(map(int, found["account"])))]
-    ).df()  # fmt: skip
-    found = found.merge(owners, on="account", how="left")
-    found["action_id"] = None
-    if "action_id" in log.columns:
-        found["action_id"] = _action_ids(log, found)
-    found["at"] = pd.to_datetime(found["local"], unit="us")
-    none = found["since"] == np.iinfo(np.int64).min
-    found["since"] = pd.to_datetime(found["since"].where(~none, 0), unit="us").mask(none)
-    found["channel"] = [CHANNELS[c] for c in found["channel"]]
-    limits = [r.limit for _, r in asked]
-    after = [r.allowed_after.unanswered if r.allowed_after else None for _, r in asked]
-    found["limit"] = pd.array(
-        [limits[i] if limits[i] is not None else after[i] for i in found["rule"]], dtype="Int64"
-    )
-    found = found.sort_values(["rule", "account", "elapsed", "mark"], kind="stable")
-    found["rule"] = [asked[i][1].key for i in found["rule"]]
-    return found[columns].reset_index(drop=True)
-
-
-def _action_ids(log: Laid, found: pd.DataFrame) -> list[object]:
-    """The log's own names of the violations: one more look at it, for these accounts only."""
-    con = connection()
-    wanted = scan(found[["account_id", "mark"]].drop_duplicates()).to_native()
-    wanted.create_view("_conduct_wanted", replace=True)
-    hashed = "CAST(hash(CAST(action_id AS VARCHAR)) & 4294967295 AS BIGINT)"
-    ids = con.execute(
-        f"SELECT DISTINCT CAST(w.account_id AS VARCHAR) AS account, w.mark AS mark, s.action_id AS action_id "
-        f"FROM {log.source} s JOIN _conduct_wanted w ON CAST(s.account_id AS VARCHAR) = CAST(w.account_id AS VARCHAR) "
-        f"AND {hashed} = w.mark"
-    ).df()
-    con.execute("DROP VIEW _conduct_wanted")
-    known = dict(zip(zip(ids["account"], ids["mark"]), ids["action_id"]))
-    return [known.get((str(a), m)) for a, m in zip(found["account_id"], found["mark"])]
-
-
 def _askable(
-    books: Sequence[ContactRules], plan: _Plan, time_zone: str | None
+    books: Sequence[ContactRules], plan: Plan, time_zone: str | None
 ) -> tuple[Asked, list[NotJudged], list[str]]:
     asked: Asked = []
     not_judged: list[NotJudged] = []
@@ -481,12 +254,12 @@ def _askable(
     return asked, not_judged, [f"{'; '.join(titles)}: {said}." for said, titles in missing.items()]
 
 
-def _why_none(rule: Rule, plan: _Plan) -> str:
+def _why_none(rule: Rule, plan: Plan) -> str:
     through = f" through {', '.join(rule.channels)}" if rule.channels else ""
     return f"no action it applies to{through}"
 
 
-def _said(log: Laid, books: Sequence[ContactRules], counts: _Counts, asked: Asked) -> list[str]:
+def _said(log: Laid, books: Sequence[ContactRules], counts: Counts, asked: Asked) -> list[str]:
     """What a reader must know: rows set aside, not known, holidays not listed, agents in two teams."""
     notes = []
     aside = int(log.aside["rows"].sum()) + counts.copies

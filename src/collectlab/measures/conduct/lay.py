@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from zoneinfo import available_timezones
 
 import narwhals as nw
 import numpy as np
@@ -23,6 +22,7 @@ from collectlab.core.engine import connection, embedded, fetch, quote, quote_tex
 from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.jackknife import with_replicates
 from collectlab.measures.conduct.judge import Rows
+from collectlab.measures.conduct.zones import check_zones, own_zone, times
 from collectlab.measures.groups import natural
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ REASONS = {
     7: "before the account existed",
     8: "copy of another row (a reload)",
 }
-_OFFSET = r"\d:\d\d.*(Z|[+-]\d\d(:?\d\d)?)$"
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _lay(
     checked: bool, made: list[tuple[str, str]],
 ) -> Laid:  # fmt: skip
     con = connection()
-    zone_of_frame = _own_zone(actions)
+    zone_of_frame = own_zone(actions)
     frame = scan(actions)
     require(frame, "account_id", "at", "channel")
     have = frame.collect_schema().names()
@@ -126,7 +125,7 @@ def _lay(
     else:
         accounts_view, known = "", {}
     kinds = _kinds(source)
-    at, local, has_hours, zoned = _times(source, kinds["at"], time_zone, known, zone_of_frame)
+    at, local, has_hours, zoned = times(source, kinds["at"], time_zone, known, zone_of_frame)
 
     owners = fresh("owners")
     made.append(("TABLE", owners))
@@ -171,35 +170,6 @@ def _viewed(frame: nw.LazyFrame, name: str, made: list[tuple[str, str]]) -> str:
     return view
 
 
-def _own_zone(actions: Any) -> str | None:
-    """The zone that ``at`` carries in a frame that has one; refuses a column of which some carry none."""
-    if isinstance(actions, (nw.LazyFrame, str)) or not hasattr(actions, "columns"):
-        return None
-    if isinstance(actions, pd.DataFrame) and "at" in actions.columns:
-        column = actions["at"]
-        if column.dtype == object:
-            aware = column.map(lambda v: getattr(v, "tzinfo", None) is not None)
-            times = column.map(lambda v: hasattr(v, "tzinfo"))
-            if aware.any() and (times & ~aware).any():
-                _mixed(int(aware.sum()), int((times & ~aware).sum()), column[times & ~aware].tolist()[:3])
-            if aware.any():
-                return "UTC"
-        zone = getattr(column.dtype, "tz", None)
-        return None if zone is None else str(zone)
-    try:
-        kind = nw.from_native(actions).collect_schema()["at"]
-    except (TypeError, KeyError):
-        return None
-    return getattr(kind, "time_zone", None)
-
-
-def _mixed(zoned: int, plain: int, first: list[object]) -> None:
-    raise FrameError(
-        f"at: {zoned:,} rows have a time zone and {plain:,} have none (such as {first_few(first, 3)}). "
-        "Allowed: all of one kind, because a local time cannot be told from another's."
-    )
-
-
 def _check_by(by: Sequence[str], have: Sequence[str], of_accounts: Sequence[str]) -> None:
     allowed = [*have, *of_accounts, "month"]
     faults = []
@@ -215,64 +185,6 @@ def _check_by(by: Sequence[str], have: Sequence[str], of_accounts: Sequence[str]
         raise FrameError(faults)
 
 
-def _times(
-    source: str, kind: str, time_zone: str | None, known: dict[str, str], own: str | None
-) -> tuple[str, str, bool, bool]:
-    """Elapsed and local time as SQL over the log, whether it has hours, and a zone."""
-    con = connection()
-    at = '"at"'
-    zoned = "TIME ZONE" in kind or "TIMESTAMPTZ" in kind
-    if kind == "VARCHAR":
-        text = f"trim({at})"
-        with_zone, without = con.execute(
-            f"SELECT count(*) FILTER (regexp_matches({text}, {quote_text(_OFFSET)})), "
-            f"count(*) FILTER (NOT regexp_matches({text}, {quote_text(_OFFSET)}) AND "
-            f"TRY_CAST({text} AS TIMESTAMP) IS NOT NULL) FROM {source}"
-        ).fetchall()[0]
-        if with_zone and without:
-            first = con.execute(
-                f"SELECT {at} FROM {source} WHERE NOT regexp_matches({text}, {quote_text(_OFFSET)}) LIMIT 3"
-            ).fetchall()
-            _mixed(with_zone, without, sorted(f[0] for f in first))
-        zoned = with_zone > 0
-        at = f"TRY_CAST({text} AS {'TIMESTAMPTZ' if zoned else 'TIMESTAMP'})"
-    elif kind == "DATE":
-        if time_zone is not None:
-            raise FrameError("time_zone: at has dates only. Allowed: a time zone where at has hours.")
-        return 'epoch_us(CAST("at" AS TIMESTAMP))', 'epoch_us(CAST("at" AS TIMESTAMP))', False, False
-    elif not kind.startswith("TIMESTAMP"):
-        raise FrameError(f"at is {kind}. Allowed: dates with times, such as 2026-10-31 14:05.")
-    elif zoned:
-        at = f"CAST({at} AS TIMESTAMPTZ)"
-    else:
-        at = f"CAST({at} AS TIMESTAMP)"
-    zone = _zone(time_zone, known, own if zoned else None, zoned)
-    if zone is None:
-        return f"epoch_us({at})", f"epoch_us({at})", True, False
-    instant = at if zoned else f"timezone('UTC', {at})"
-    return f"epoch_us({instant})", f"epoch_us(timezone({zone}, {instant}))", True, True
-
-
-def _zone(time_zone: str | None, known: dict[str, str], own: str | None, zoned: bool) -> str | None:
-    """The zone of local time as SQL; None: ``at`` is local already."""
-    if time_zone is None:
-        if not zoned:
-            return None
-        if own in (None, "UTC", "Etc/UTC"):
-            raise FrameError(
-                "at has a time zone, but not the debtor's. Needed: time_zone, the name of one such as "
-                "'Asia/Shanghai', or a column of accounts that holds it."
-            )
-        time_zone = own
-    if time_zone in known:
-        return "__tz"
-    if time_zone not in available_timezones():
-        near = nearest(str(time_zone), available_timezones())
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise FrameError(f"time_zone: no time zone or column of accounts {time_zone!r}.{hint}")
-    return quote_text(str(time_zone))
-
-
 def _owners(
     owners: str, source: str, accounts: str, known: dict[str, str], kinds: dict[str, str], by: Sequence[str],
     time_zone: str | None, have: Sequence[str],
@@ -285,7 +197,7 @@ def _owners(
         customer = "min(CAST(customer_id AS VARCHAR))" if "customer_id" in known else "NULL::VARCHAR"
         born = "min(TRY_CAST(originated_on AS DATE))" if "originated_on" in known else "NULL::DATE"
         zone = f"min({quote(time_zone)})" if time_zone in known else "NULL::VARCHAR"
-        _check_zones(accounts, time_zone, known)
+        check_zones(accounts, time_zone, known)
         origin = accounts
     else:
         customer = "min(CAST(customer_id AS VARCHAR))" if "customer_id" in kinds else "NULL::VARCHAR"
@@ -297,17 +209,6 @@ def _owners(
         f"AS __customer FROM (SELECT account_id, {', '.join(picked)} FROM {origin} "
         "WHERE account_id IS NOT NULL GROUP BY account_id))"
     )
-
-
-def _check_zones(accounts: str, time_zone: str | None, known: dict[str, str]) -> None:
-    if time_zone is None or time_zone not in known:
-        return
-    found = connection().execute(f"SELECT DISTINCT {quote(time_zone)} FROM {accounts}").fetchall()
-    odd = sorted(str(z) for (z,) in found if z not in available_timezones())
-    if odd:
-        raise FrameError(
-            f"accounts: {time_zone} holds {first_few(odd)}. Allowed: names of time zones, such as Asia/Shanghai."
-        )
 
 
 def _group_sql(name: str, have: Sequence[str]) -> str:

@@ -165,7 +165,7 @@ class Rule(Strict):
     kind: Kind = Field(description="count, after, hours, party, hold or fact")
     force: Force = Field(description="law, standard, guideline, guidance, presumption or house")
     counts: Counted | None = Field(None, description="attempt, connected, unanswered, contact or visit")
-    channels: tuple[Channel, ...] | None = Field(None, min_length=1, description="a list of channels")
+    channels: tuple[Channel, ...] | None = Field(None, description="a list of channels")
     per: Literal["account", "customer", "number"] = Field(
         "account", description="account, customer or number"
     )
@@ -367,7 +367,7 @@ def _by_kind(written: dict[str, Any], where: str) -> list[str]:
     faults = [
         f"{where}: {field}: missing. Needed in a rule of kind {kind}: {Rule.model_fields[field].description}."
         for field in _NEEDS[kind]
-        if written.get(field) is None
+        if written.get(field) in (None, [])
     ]
     odd = sorted((set(written) & set(Rule.model_fields)) - needs - set(_MAY.get(kind, ())) - _ALWAYS)
     if odd:
