@@ -74,6 +74,8 @@ def read_cases(
 ) -> tuple[pd.DataFrame, list[str], list[str]]:
     """One row a case, sorted; ``by``; and what has to be said of the rows.
 
+    Rows loaded twice, and cases decided before they were filed, were set aside when the book was opened.
+
     Columns: ``__by0 …``, __account, __rep, __on, stage, result (the bank's words), decided, days (to the decision, or
     so far), ended (won, lost, unclear or censored), cost, back (cents; missing where not written down).
     """
@@ -103,29 +105,16 @@ def read_cases(
         ["__account", "__on", "__end", "stage", "result", "cost", "back"], ignore_index=True
     )
     notes = []
-    twice = cases.duplicated()
-    if twice.any():
-        notes.append(
-            f"{int(twice.sum()):,} rows repeat another one in every column "
-            f"({first_few(cases.loc[twice, '__account'].tolist())}): each case counts once."
-        )
-        cases = cases[~twice].reset_index(drop=True)
     last = day_of(book.as_of)
     end = cases["__end"].to_numpy(float, na_value=np.nan)
     filed = cases["__on"].to_numpy(float)
     decided = np.isfinite(end) & (end <= last)
-    early = decided & (end < filed)
     words = result_words(won, lost)
     said = cases["result"].str.strip().str.lower()
     ended = said.map(words).fillna("unclear").to_numpy(object)
     cases["decided"] = decided
     cases["days"] = np.where(decided, end, last) - filed
     cases["ended"] = np.where(decided, ended, "censored")
-    if early.any():
-        notes.append(
-            f"{int(early.sum()):,} cases are decided before they were filed "
-            f"({first_few(cases.loc[early, '__account'].tolist())}): left out of all days."
-        )
     undated = ~decided & said.isin(list(words)).to_numpy()
     if undated.any():
         notes.append(

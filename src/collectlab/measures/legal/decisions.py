@@ -107,8 +107,7 @@ def decisions(
     spent, got = np.where(both, cost, 0) / 100, np.where(both, back, 0) / 100
     clear = sums(np.isin(ended, ["won", "lost"]))
     counted = sums(both)
-    dated = cases["days"].to_numpy(float) >= 0
-    parts = [cases[dated & (code == g)] for g in range(len(groups))]
+    parts = [cases[code == g] for g in range(len(groups))]
     found: dict[str, Ratio | Given] = {
         "median_days": given([_median_days(part, conf_level) for part in parts], "days")
     }
