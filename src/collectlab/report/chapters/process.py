@@ -208,12 +208,12 @@ def _late_steps(month: Month) -> pd.DataFrame:
     )  # fmt: skip
     since = months_before(month.end, _FEW) + dt.timedelta(days=1)
     table = _adherence(month, step, by="branch", since=since).table
-    table = table[table["measure"] == "not_in_time"].rename(columns={"judged": "n"})
-    return (
-        table[["branch", "n", "estimate", "std_error", "conf_low", "conf_high", "unit"]]
-        .dropna(subset=["estimate"])
-        .reset_index(drop=True)
+    table = (
+        table[table["measure"] == "not_in_time"].rename(columns={"judged": "n"}).dropna(subset=["estimate"])
     )
+    # Bare shares: where all but a few are late, the jackknife's error says little of what the error would be
+    # if the branch were like the others, which the rule takes from the others' share.
+    return table[["branch", "n", "estimate", "unit"]].reset_index(drop=True)
 
 
 def _unfollowed(month: Month) -> pd.DataFrame:
