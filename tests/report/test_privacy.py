@@ -1,0 +1,250 @@
+"""What a run writes tells no one's identifier, name, number or words, and no count below the minimum."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from collectlab.book.freeze_private import identified
+from collectlab.book.open import open_book
+from collectlab.book.simulate import simulate
+from collectlab.core.errors import ParamsError
+from collectlab.core.privacy import FILE, VARIABLE
+from collectlab.report import cli, parts
+from collectlab.report.chapters import overview, problems, recommendations, results, strategy
+from collectlab.report.month import open_month
+from collectlab.report.run import run
+
+spec = importlib.util.spec_from_file_location("attack", Path(__file__).with_name("attack.py"))
+assert spec is not None and spec.loader is not None
+attack = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(attack)
+
+ROOT = Path(__file__).parents[2]
+#: What must be in no byte of a run's folder.
+TELLING = ("ZEBRA", "OKAPI", "Marigold", "Quillfeather", "138001380", "choir", "ibex@")
+
+
+def telling_book(folder: Path) -> None:
+    """A small bank's book, not called synthetic, in which everything tells who it is."""
+    bank = simulate(accounts=160, months=10, truth_accounts=0)
+    tables = {name: table.to_pandas() for name, table in bank.book_tables.items()}
+    for table in tables.values():
+        for column, stem in (("account_id", "ZEBRA-"), ("customer_id", "OKAPI-"), ("agent", "Marigold ")):
+            if column in table:
+                table[column] = (stem + table[column].astype(str)).where(table[column].notna())
+    accounts, actions, complaints = tables["accounts"], tables["actions"], tables["complaints"]
+    number = range(len(accounts))
+    accounts["borrower_name"] = [f"Quillfeather {i}" for i in number]
+    accounts["reach"] = [138001380000 + i for i in number]
+    accounts["story"] = [f"number {i} sings in the choir and pays when the season is over" for i in number]
+    actions["log"] = [f"ibex@{i}.example" for i in range(len(actions))]
+    complaints["kind"] = [f"the choir of number {i} was rung up in the night" for i in range(len(complaints))]
+    wrong = tables["snapshots"].head(12).assign(status="gone to the choir")
+    tables["snapshots"] = pd.concat([tables["snapshots"].iloc[12:], wrong])
+    folder.mkdir()
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    (folder / "book.yml").write_text("name: A bank\n")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("project")
+    telling_book(place / "book")
+    (place / "params").mkdir()
+    for name in ("targets.yml", "costs.yml", "strategy.yml", "definitions.yml", "questions.yml"):
+        (place / "params" / name).write_bytes((ROOT / "params" / name).read_bytes())
+    (place / "params" / "report.yml").write_text(
+        f"title: Telling\nbook: book\nnotebooks: {ROOT / 'notebooks'}\nout: outputs\nsections: [1_overview, 4_problems]\n"
+    )
+    return place
+
+
+@pytest.fixture(scope="module")
+def reports(project, tmp_path_factory) -> tuple[Path, Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(VARIABLE, raising=False)
+        patch.chdir(project)
+        now = run("params/report.yml", month="2026-10", progress=False)
+        before = run(
+            "params/report.yml", month="2026-09", overrides={"sections": "[1_overview]"}, progress=False
+        )
+    return before, now
+
+
+def test_no_byte_of_a_run_tells_who_anyone_is(reports, project):
+    secret = (project / "params" / FILE).read_text().strip()
+    files = [p for folder in reports for p in folder.rglob("*") if p.is_file()]
+    assert len(files) > 60
+    for file in files:
+        content = file.read_bytes()
+        if file.suffix == ".parquet":
+            content += pd.read_parquet(file).to_csv().encode()
+        for word in (*TELLING, secret):
+            assert word.encode() not in content, f"{file.name} holds {word!r}"
+    assert not [p for p in files if p.name == FILE]
+    # The book itself does hold them all, but the choir's e-mail in the shape it has there.
+    raw = "".join(p.read_text() for p in (project / "book").glob("*.csv"))
+    assert all(word in raw for word in TELLING)
+
+
+def test_the_manifest_says_which_key_and_what_was_left_out(reports):
+    said = [json.loads((r / "manifest.json").read_text())["pseudonyms"] for r in reports]
+    assert said[0]["key"] == said[1]["key"] and len(said[0]["key"]) == 8
+    assert {"accounts.borrower_name", "accounts.reach", "accounts.story", "actions.log"} == set(
+        said[1]["left_out"]
+    )
+    assert "complaints.kind" in said[1]["free_text"]
+
+
+def test_the_pseudonyms_of_two_months_agree(reports, project, monkeypatch, capsys):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    first, second = (pd.read_parquet(r / "book" / "accounts.parquet")["account_id"] for r in reports)
+    assert len(first) > 50 and len(set(first) - set(second)) == 0
+    largest = pd.read_csv(reports[1] / "tables" / "overview_largest.csv")["account_id"]
+    assert set(largest) <= set(second)
+    # Who holds the key and the book can tell whom they stand for.
+    told = identified(list(largest[:2]), project / "book", project / "params")
+    assert all(i.startswith("ZEBRA-") for i in told.values())
+    monkeypatch.chdir(project)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["identify", largest[0], "--book", "book"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"{largest[0]}  {told[largest[0]]}\n"
+
+
+def test_another_key_is_told_and_gives_others(reports, project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    monkeypatch.setenv(VARIABLE, "the key of another project")
+    folder = run(
+        "params/report.yml", month="2026-08", overrides={"sections": "[5_recommendations]", "out": "other"}
+    )
+    accounts = [pd.read_parquet(f / "book" / "accounts.parquet")["account_id"] for f in (reports[1], folder)]
+    assert not set(accounts[0]) & set(accounts[1])
+    assert "with the key in COLLECTLAB_KEY" in capsys.readouterr().err
+
+    # A replay of the run's own book keeps its pseudonyms, and its tables their hashes, whatever the key.
+    again = run(folder / "params" / "report.yml", out=project / "again")
+    assert "was frozen with pseudonyms" in capsys.readouterr().err
+    was, now = (json.loads((f / "manifest.json").read_text()) for f in (folder, again))
+    assert all(was[k] == now[k] for k in ("tables", "data_version", "book", "pseudonyms", "notebooks"))
+
+
+def test_a_population_may_not_name_an_account(project, monkeypatch):
+    monkeypatch.chdir(project)
+    with pytest.raises(ParamsError, match=r"population: .* picks no account once identifiers are replaced"):
+        run(
+            "params/report.yml",
+            overrides={"population": "account_id <> 'x' AND borrower_name <> ''"},
+            progress=False,
+        )
+
+
+# --- counts below the minimum -------------------------------------------------------------------------------
+
+PARTS = (
+    (overview.borrowers,),
+    (overview.by_bucket,),
+    (overview.concentration, "branch"),
+    (overview.concentration, "product"),
+    (overview.concentration, "region"),
+    (overview.delinquency,),
+    (overview.new_loans,),
+    (problems.complaints,),
+    (problems.contact_hours, "team"),
+    (problems.reactions,),
+    (problems.records, "agency"),
+    (problems.third_parties,),
+    (problems.wrong_numbers, "branch"),
+    (recommendations.credit_feedback,),
+    (results.roll_rates,),
+    (results.cure_by, "branch"),
+    (results.outcomes,),
+    (strategy.channels,),
+    (strategy.coverage,),
+    (strategy.hardship,),
+    (strategy.timeline,),
+)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory) -> tuple[dict, dict]:
+    """The tables of a book of small groups as published, and as they would be with nothing left out."""
+    book = open_book(simulate(accounts=150, months=8, truth_accounts=0).book_tables)
+    month = open_month(book, "2026-10", params=ROOT / "params", output=tmp_path_factory.mktemp("tables"))
+    before: dict[str, pd.DataFrame] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        publish, keep = parts._published, parts._keep
+        patch.setattr(parts, "_published", lambda r, n: (before.update(last=r.table), publish(r, n))[1])
+        patch.setattr(
+            parts, "_keep", lambda m, key, *a: (before.update({key: before["last"]}), keep(m, key, *a))[1]
+        )
+        patch.setattr(parts, "_may_be_drawn", lambda *_: False)
+        for part, *arguments in PARTS:
+            part(month, *arguments)
+    del before["last"]
+    return attack.read(month.output), before
+
+
+def test_the_attack_recovers_no_cell_below_the_minimum(tables):
+    published, truth = tables
+    assert set(published) == set(truth) and len(truth) > 15
+    assert attack.attack(published, truth) == []
+
+
+def test_the_attack_recovers_some_where_nothing_is_left_out(tables):
+    claims = attack.attack(tables[1], tables[1])
+    assert len({name for name, *_ in claims}) > 5
+    for name, row, column, value in claims:
+        if column in tables[1][name]:
+            assert tables[1][name][column].iloc[row] == value
+
+
+def test_the_attack_recovers_some_where_only_the_small_are_left_out(tables):
+    """Complementary suppression is what holds: without it, totals give cells back."""
+    truth = tables[1]
+    naive = {}
+    for name, table in truth.items():
+        counts = attack.counts_of(table)
+        small = (table[counts].gt(0) & table[counts].lt(5)).any(axis=1)
+        figures = [
+            c for c in table.select_dtypes("number").columns if c not in attack.NO_COUNTS - {"std_error"}
+        ]
+        naive[name] = table.assign(**{c: table[c].astype(float).mask(small) for c in figures})
+    assert [c for c in attack.attack(naive, truth) if not c[2].startswith("estimate")]
+
+
+def test_what_is_shown_drawn_and_written_agree(tmp_path):
+    book = open_book(simulate(accounts=150, months=8, truth_accounts=0).book_tables)
+    month = open_month(book, "2026-10", params=ROOT / "params", output=tmp_path)
+    part = overview.concentration(month, "branch")
+    written = pd.read_csv(tmp_path / "tables" / "overview_concentration_branch.csv")
+    assert written["suppressed"].any() and not written["suppressed"].all()
+    pd.testing.assert_series_equal(
+        part.table["overdue_accounts"], written["overdue_accounts"], check_dtype=False
+    )
+    assert "Not shown" in part._repr_html_()
+    hidden = written["suppressed"]
+    assert np.isnan(part.table.loc[hidden, "estimate"]).all()
+
+
+def test_the_minimum_comes_from_the_targets(tmp_path):
+    book = open_book(simulate(accounts=60, months=4, truth_accounts=0).book_tables)
+    from collectlab.report.parts import minimum_cell
+
+    assert minimum_cell(open_month(book, "2026-10", params=tmp_path)) == 5
+    text = (ROOT / "params" / "targets.yml").read_text(encoding="utf-8")
+    if "minimum_cell" not in text:
+        text = text.replace(
+            "limits:\n",
+            "limits:\n  minimum_cell:\n    name: {en: a, zh: b}\n    unit: people\n    range: [1, 100]\n    values:\n"
+            '      2015-01-01: {value: 10, source: "x"}\n',
+        )
+        (tmp_path / "targets.yml").write_text(text, encoding="utf-8")
+        assert minimum_cell(open_month(book, "2026-10", params=tmp_path)) == 10
