@@ -231,7 +231,10 @@ def stage_frame(stages: Any) -> pd.DataFrame:
 def weekly_pieces(spans: nw.LazyFrame, stages: pd.DataFrame) -> nw.LazyFrame:
     """Each stretch cut at Mondays and at the stages' bounds: ``__week``, ``__stage`` (its number), ``__first``, ``__last``."""
     longest = engine.collect(spans.select(n=(nw.col("__last") // 7 - nw.col("__first") // 7).max()))["n"][0]
-    steps = pd.DataFrame({"__step": range(0 if pd.isna(longest) else int(longest) + 1)}, dtype="int64")
+    # For each number of Mondays between, the weeks to lay out: one long gap does not multiply all the others.
+    most = 0 if pd.isna(longest) else int(longest)
+    laid = [(n, step) for n in range(most + 1) for step in range(n + 1)]
+    steps = pd.DataFrame(laid, columns=["__mondays", "__step"], dtype="int64")
     bounds = pd.DataFrame(
         {"__stage": range(len(stages)), "__from": stages["dpd_from"], "__to": stages["dpd_to"]},
         dtype="int64",
@@ -242,9 +245,10 @@ def weekly_pieces(spans: nw.LazyFrame, stages: pd.DataFrame) -> nw.LazyFrame:
         __a=nw.max_horizontal("__first", day_0 + nw.col("__from")),
         __b=nw.min_horizontal("__last", day_0 + nw.col("__to")),
     )
-    cut = cut.filter(nw.col("__a") <= nw.col("__b")).join(steps_, how="cross")
-    week = nw.col("__a") // 7 + nw.col("__step")
-    cut = cut.with_columns(__week=week).filter(nw.col("__week") <= nw.col("__b") // 7)
+    cut = cut.filter(nw.col("__a") <= nw.col("__b"))
+    cut = cut.with_columns(__mondays=nw.col("__b") // 7 - nw.col("__a") // 7)
+    cut = cut.join(steps_, on="__mondays", how="inner")
+    cut = cut.with_columns(__week=nw.col("__a") // 7 + nw.col("__step"))
     first = nw.max_horizontal("__a", nw.col("__week") * 7)
     last = nw.min_horizontal("__b", nw.col("__week") * 7 + 6)
     return cut.select(
