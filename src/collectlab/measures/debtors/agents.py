@@ -19,8 +19,8 @@ from collectlab.measures.actions_rows import Period
 from collectlab.measures.debtors.promise_rows import promise_rows
 from collectlab.measures.groups import natural
 
-#: Within which spread, on the scale a + b of the beta distribution, agents' rates are looked for.
-_STRENGTHS = np.exp(np.linspace(np.log(2.0), np.log(2000.0), 120))
+#: Standard deviations of the agents' true rates that are thought possible, as parts of the largest (√(μ (1 − μ))).
+_SPREADS = np.linspace(0.004, 0.5, 125)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +63,11 @@ def kept_by_agent(
     .. math:: k_j \sim \mathrm{Bin}(n_j, p_j), \quad p_j \sim \mathrm{Beta}(\mu s, (1-\mu) s),
               \qquad p_j \mid k_j \sim \mathrm{Beta}(\mu s + k_j, (1-\mu) s + n_j - k_j),
 
-    μ the share of all, s by maximum marginal likelihood over all agents (also those not named), between 2 and
-    2,000. ``estimate`` is the posterior mean, the interval the posterior's. Agents with fewer than ``least``
-    promises due are not named: they stand together in one row. Debtors differ between agents: it is no judgement
-    of anybody, and no effect.
+    μ the share of all. The spread of the true rates, √(μ (1 − μ) / (s + 1)), is not known either: it is taken as
+    evenly distributed from about 0 to half of the largest possible before the data are seen, and the posterior is averaged
+    over it (over all agents, also those not named). ``estimate`` is the posterior mean, the interval the posterior's.
+    Agents with fewer than ``least`` promises due are not named: they stand together in one row. Debtors differ between
+    agents: it is no judgement of anybody, and no effect.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def kept_by_agent(
 
     References
     ----------
-    Casella (1985), The American Statistician 39(2), 83–87, on empirical Bayes.
+    Gelman (2006), Bayesian Analysis 1(3), 515–534, on priors for the spread of groups.
 
     Examples
     --------
@@ -126,24 +127,22 @@ def kept_by_agent(
     big = n >= least
     if not big.any():
         raise NotAvailable(f"no {by} has {least:,} promises due (most: {int(n.max()):,}), so none is named.")
-    mean, strength, p_value = beta_binomial(n, k)
+    mean, strengths, weights, p_value = beta_binomial(n, k)
     n_shown, k_shown = np.append(n[big], n[~big].sum()), np.append(k[big], k[~big].sum())
     names = [*cells.loc[big, "label"], f"{int((~big).sum()):,} others with fewer than {least}"]
     if big.all():
         n_shown, k_shown, names = n_shown[:-1], k_shown[:-1], names[:-1]
-    from scipy import stats
-
-    posterior = stats.beta(mean * strength + k_shown, (1 - mean) * strength + n_shown - k_shown)
+    centre, error, low, high = _posterior(n_shown, k_shown, mean, strengths, weights, conf_level)
     table = pd.DataFrame(
         {
             by: names,
             "named": np.arange(len(names)) < big.sum(),
             "due": n_shown.astype("int64"),
             "observed": k_shown / n_shown,
-            "estimate": posterior.mean(),
-            "std_error": posterior.std(),
-            "conf_low": posterior.ppf((1 - conf_level) / 2),
-            "conf_high": posterior.ppf((1 + conf_level) / 2),
+            "estimate": centre,
+            "std_error": error,
+            "conf_low": low,
+            "conf_high": high,
         }
     )
     # The rest together are no agent: their own share, unshrunken.
@@ -155,7 +154,7 @@ def kept_by_agent(
         table.loc[len(table) - 1, ["estimate", "std_error", "conf_low", "conf_high"]] = [
             p, np.sqrt(p * (1 - p) / n_shown[-1]), low[0], high[0]
         ]  # fmt: skip
-    spread = float(np.sqrt(mean * (1 - mean) / (strength + 1)))
+    spread = float(np.sum(weights * np.sqrt(mean * (1 - mean) / (strengths + 1))))
     alike = p_value > 1 - conf_level
     words = (
         f"The {len(n):,} {by}s cannot be told apart (p = {p_value:.2f}): what they differ by is what chance would bring."
@@ -175,26 +174,36 @@ def kept_by_agent(
     )
 
 
-def beta_binomial(n: np.ndarray, k: np.ndarray) -> tuple[float, float, float]:
-    """Mean and strength (a + b) of the agents' rates by maximum marginal likelihood; p-value of all being alike.
+def beta_binomial(n: np.ndarray, k: np.ndarray) -> tuple[float, np.ndarray, np.ndarray, float]:
+    """Mean of the agents' rates, strengths s = a + b thought possible with their weights, and p-value of all being alike.
 
     The p-value is Pearson's: Σ (k_j − n_j p)² / (n_j p (1 − p)) against chi-squared with J − 1 degrees of freedom.
     """
-    from scipy import optimize, special, stats
+    from scipy import special, stats
 
-    mean = float(k.sum() / n.sum())
-    if mean in (0.0, 1.0) or len(n) < 2:
-        return min(max(mean, 1e-6), 1 - 1e-6), float(_STRENGTHS[-1]), 1.0
-
-    def minus(values: np.ndarray) -> float:
-        m, s = 1 / (1 + np.exp(-values[0])), np.exp(values[1])
-        a, b = m * s, (1 - m) * s
-        return -float(np.sum(special.betaln(a + k, b + n - k) - special.betaln(a, b)))
-
-    start = float(np.log(mean / (1 - mean)))
-    best = min(_STRENGTHS, key=lambda s: minus(np.array([start, np.log(s)])))
-    bounds = [(start - 3, start + 3), (np.log(_STRENGTHS[0]), np.log(_STRENGTHS[-1]))]
-    found = optimize.minimize(minus, np.array([start, np.log(best)]), bounds=bounds, method="L-BFGS-B")
-    m, s = float(1 / (1 + np.exp(-found.x[0]))), float(np.exp(found.x[1]))
+    mean = float(np.clip(k.sum() / n.sum(), 1e-6, 1 - 1e-6))
+    strengths = 1 / _SPREADS**2 - 1
+    a, b = mean * strengths[:, None], (1 - mean) * strengths[:, None]
+    likelihood = np.sum(special.betaln(a + k, b + n - k) - special.betaln(a, b), axis=1)
+    weights = np.exp(likelihood - likelihood.max())
     squares = float(np.sum((k - n * mean) ** 2 / (n * mean * (1 - mean))))
-    return m, s, float(stats.chi2.sf(squares, len(n) - 1))
+    p_value = float(stats.chi2.sf(squares, len(n) - 1)) if len(n) > 1 else 1.0
+    return mean, strengths, weights / weights.sum(), p_value
+
+
+def _posterior(
+    n: np.ndarray, k: np.ndarray, mean: float, strengths: np.ndarray, weights: np.ndarray, conf_level: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, deviation and central interval of each agent's rate, averaged over the strengths."""
+    from scipy import special
+
+    a = mean * strengths[:, None] + k
+    b = (1 - mean) * strengths[:, None] + n - k
+    each, inner = a / (a + b), a * b / ((a + b) ** 2 * (a + b + 1))
+    centre = weights @ each
+    variance = weights @ (inner + (each - centre) ** 2)
+    # The interval is that of the beta distribution of the same mean and variance: the mixture's own is close to it.
+    total = centre * (1 - centre) / variance - 1
+    ends = [(1 - conf_level) / 2, (1 + conf_level) / 2]
+    low, high = (special.betaincinv(centre * total, (1 - centre) * total, end) for end in ends)
+    return centre, np.sqrt(variance), low, high

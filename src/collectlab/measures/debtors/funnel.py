@@ -250,6 +250,9 @@ def promises_kept(
     elif by == "wait":
         due, labels = due.with_columns(__by0=_band("__wait", WAITS)), [_days(i) for i in range(len(WAITS))]
         due = due.filter(~nw.col("__by0").is_null())
+        known = int(engine.collect(due.select(n=row_count()))["n"].iloc[0])
+        if known < total:
+            notes += (f"{total - known:,} promises for a day before they were made: left out.",)
     sums = {"due": nw.lit(1), "kept": nw.col("__kept"), "promised": nw.col("__amount"), "paid": paid_of_it()}
     counts = count(due, by_keys([by], "__by"), sums)
     groups = shown(counts, [by])

@@ -23,6 +23,8 @@ from collectlab.measures.ratios import Counts, Given, Measures, Ratio, measured
 LOWEST, HIGHEST = 0.0, 100.0
 #: First day past due of each stage by which the contacted are told apart; below the first: not past due at a month's end.
 STAGES = (1, 30, 60)
+#: Answers from which a kind of account stands for itself.
+LEAST = 10
 #: What was said, most telling first.
 _SAID = (
     ("objected", ("refusal", "dispute", "hardship")),
@@ -114,7 +116,7 @@ def satisfaction_bounds(
         raise NotAvailable("there are no survey answers in this book or period.")
     groups = distinct_groups(cells, keys)
     code = group_codes(cells, groups, keys)
-    kind = pd.factorize(cells["stage"].astype(str) + cells["said"], sort=True)[0]
+    kind, lone = _kinds(cells, code)
     shape = (GROUPS, len(groups), int(kind.max()) + 1)
     where = (cells["__rep"].to_numpy(int), code, kind)
     n, m, s = (sums_at(where, cells[c], shape) for c in ("asked", "answered", "score"))
@@ -129,7 +131,6 @@ def satisfaction_bounds(
             values[name][:, g] = [v[i] for v in found]
             values[name][2:, g] = np.clip(values[name][2:, g], LOWEST, HIGHEST)
     totals = {"asked": n.sum(axis=(0, 2)), "answered": m.sum(axis=(0, 2))}
-    empty = float((n.sum(axis=(0, 1)) * (m.sum(axis=(0, 1)) == 0)).sum() / n.sum())
     counts = Counts(groups, {})
     who = "asked" if known else "contacted (who was asked is not known)"
     return measured(
@@ -146,10 +147,29 @@ def satisfaction_bounds(
         notes=(
             f"Plausible: those who did not answer differ by {plausible:g} points from those alike who did. Worst and "
             "best: all of them 0, or all 100.",
-            *((f"{100 * empty:.0f} % of the accounts are of kinds that nobody answered for: they count as the mean of the answers.",)
-              if empty > 0 else ()),
+            *(
+                (f"{100 * lone:.0f} % of the accounts are of kinds with fewer than {LEAST} answers: they count as the mean.",)
+                if lone >= 0.005
+                else ()
+            ),
         ),
     )  # fmt: skip
+
+
+def _kinds(cells: pd.DataFrame, code: np.ndarray) -> tuple[np.ndarray, float]:
+    """Codes of the kinds: stage × what was said; the stage alone, or one kind for all, where answers are few.
+
+    A kind with a handful of answers would carry the weight of thousands. Also: the share of accounts without a kind.
+    """
+    stage = cells["stage"].astype(str)
+    fine = stage + " " + cells["said"]
+    kind = fine
+    for coarser in (stage, pd.Series("rest", index=cells.index)):
+        answers = cells["answered"].groupby([pd.Series(code, index=cells.index), kind]).transform("sum")
+        kind = kind.where(answers >= LEAST, coarser)
+    # What is left over takes the mean of all answers of its group: it is no kind of its own.
+    rest = kind == "rest"
+    return pd.factorize(kind, sort=True)[0], float(cells.loc[rest, "asked"].sum() / cells["asked"].sum())
 
 
 _NAMES = ("mean_of_answers", "reweighted", "plausible_low", "plausible_high", "worst_case", "best_case")

@@ -11,7 +11,6 @@ from collectlab.core import engine
 from collectlab.core.columns import day_number, day_of, flag, row_count, whole_money, whole_sum
 from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError
-from collectlab.core.tables import format_value
 from collectlab.measures.actions_rows import Period, need_column, rows
 from collectlab.measures.flows import UNIT, as_money
 
@@ -59,7 +58,7 @@ def promise_rows(
     enough = nw.col("__paid").cast(nw.Float64) >= share * nw.col("__amount").cast(nw.Float64)
     due = engine.computed(due.with_columns(__kept=flag(enough)))
     notes = [
-        f"Kept: at least {format_value(share, 'share')} of the amount paid by {grace} days after the promised date."
+        f"Kept: at least {100 * share:.0f} % of the amount paid by {grace} days after the promised date."
     ]
     if n := states.get(0, 0):
         notes.append(f"{n:,} promises are not yet due and are not judged.")

@@ -212,7 +212,7 @@ def _words(value: Any) -> tuple[str, ...]:
 
 def _any(right: dict[str, tuple[tuple[str, ...], tuple[str, ...]]], side: int) -> nw.Expr:
     """Whether any event is one that the reason asks for (side 0) or forbids (side 1)."""
-    hit = nw.lit(False)
+    hit = nw.col("__day") < nw.col("__on")  # never: events before the note are gone
     for reason, lists in right.items():
         if lists[side]:
             hit = hit | ((nw.col("reason") == reason) & nw.col("__what").is_in(list(lists[side])))

@@ -29,7 +29,7 @@ def plan_survival(
     book: Any,
     *,
     by: str | None = "kind",
-    months: Sequence[int] = (1, 3, 6, 12),
+    months: Sequence[int] = (1, 2, 3, 6, 12),
     period: Period = None,
     kinds: tuple[str, ...] = RELIEF,
     conf_level: float = 0.95,
@@ -59,8 +59,7 @@ def plan_survival(
     Returns
     -------
     Measures
-        A row per group × month × state (``measure``: broken, kept, active), with ``agreed`` (plans of the group)
-        and ``at_risk`` (still running and followed then).
+        A row per group × month × state (``measure``: broken, kept, active), with ``agreed`` (plans of the group).
 
     Raises
     ------
@@ -99,23 +98,19 @@ def plan_survival(
             continue
         told = {"duration": "days", "outcome": "outcome", "entry": "entry", "conf_level": conf_level}
         ended = cumulative_incidence(part, **told).at(days, beyond="nan")
-        left = kaplan_meier(part, event=("broken", "kept"), **told).at(days, beyond="nan")
+        ends = tuple(sorted(set(part["outcome"]) - {"censored"}))
+        left = kaplan_meier(part, event=ends, **told).at(days, beyond="nan")
         for day in days:
             for state in STATES[::-1]:
                 at = (left if state == "active" else ended).query("day == @day")
                 at = at if state == "active" else at[at["outcome"] == state]
-                found = (
-                    at.iloc[0]
-                    if len(at)
-                    else {**dict.fromkeys(INTERVAL, np.nan), "estimate": 0.0, "at_risk": 0}
-                )
+                found = at.iloc[0] if len(at) else {**dict.fromkeys(INTERVAL, np.nan), "estimate": 0.0}
                 rows.append(
                     {
                         **({by: name} if by else {}),
                         "month": str(day // MONTH),
                         "measure": state,
                         "agreed": len(part),
-                        "at_risk": int(left.loc[left["day"] == day, "at_risk"].iloc[0]),
                         **{c: float(found[c]) for c in INTERVAL},
                         "unit": "share",
                     }
@@ -130,7 +125,7 @@ def plan_survival(
         "broken and kept competing",
         title="How long plans last",
         conf_level=conf_level,
-        formats={"agreed": "count", "at_risk": "count"},
+        formats={"agreed": "count"},
         shown=("broken",),
         notes=tuple(notes),
     )
