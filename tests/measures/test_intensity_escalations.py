@@ -122,5 +122,7 @@ def test_bad_input_is_told_at_once():
         escalations(book, (1, 30))
     with pytest.raises(NotAvailable, match="actions"):
         escalations(book, PLAN)
+    nameless = pd.DataFrame({"account_id": ["a"], "at": ["2026-03-20"], "channel": ["call"]})
+    tables = {"accounts": pd.DataFrame({"account_id": ["a"]}), "snapshots": SNAPSHOTS, "actions": nameless}
     with pytest.raises(NotAvailable, match="team"):
-        escalations(book, PLAN, by="team")
+        escalations(open_book(tables), PLAN, by="team")

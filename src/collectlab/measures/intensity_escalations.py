@@ -98,7 +98,7 @@ def escalations(
     """
     check_level(conf_level)
     plan = _plan(stages, grace)
-    wanted = as_list(by)
+    wanted, done = as_list(by), plain_actions(book)
     teams = "team" in wanted and "team" not in book.columns("accounts")
     if teams and not {"team", "agency"} & set(book.columns("actions")):
         raise NotAvailable("this book's actions name no team.")
@@ -107,7 +107,7 @@ def escalations(
     pieces = engine.computed(pieces)
     keys = ["__team" if teams and b == "team" else f"__by{owners.index(b)}" for b in wanted]
     kinds = _kinds(plan)
-    acts, kinds_ = same_engine(met(pieces, plain_actions(book)), engine.scan(kinds))
+    acts, kinds_ = same_engine(met(pieces, done), engine.scan(kinds))
     # a channel that no stage names stands in neither list
     acts = acts.join(
         kinds_.select("__stage", "__channel", "__early"), on=["__stage", "__channel"], how="left"

@@ -102,10 +102,10 @@ def hardship_pressure(
         raise FrameError(f"days is {days!r}. Allowed: whole days ≥ 1.")
     if isinstance(noted, str) or not noted or set(noted) - set(NOTED):
         raise FrameError(f"noted is {noted!r}. Allowed: some of {', '.join(NOTED)}.")
+    actions = engine.computed(plain_actions(book))
     teams = by == "team" and "team" not in book.columns("accounts")
     if teams and not {"team", "agency"} & set(book.columns("actions")):
         raise NotAvailable("this book's actions name no team.")
-    actions = engine.computed(plain_actions(book))
     personal = actions.filter(nw.col("__channel").is_in(PERSONAL))
     every = stage_frame((1,))
     spans = overdue_spans(book, period)
