@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ from collectlab.measures.conduct.rules import ContactRules, Rule
 
 #: Violations kept as evidence for one rule; all are counted.
 EVIDENCE = 10_000
+#: Cells of all groupings at once, at most.
+BOARD = 2_000_000
 #: Sorts of rule, each with the kinds it takes in: for who breaks any of them.
 SORTS = {"hours": ("hours",), "frequency": ("count", "after"), "third_party": ("party",), "hold": ("hold",)}
 
@@ -66,20 +69,48 @@ class Plan:
         )
         return dt.date.fromordinal(days[0] + EPOCH), dt.date.fromordinal(days[1] + EPOCH)
 
-    def cells(self, rows: Rows, codes: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The cell of each row for each grouping, times replicate group."""
-        replicate = self.log.replicate[rows.account]
-        out = []
+    def cells(self, rows: Rows, codes: Mapping[str, np.ndarray]) -> list[Cells]:
+        """The cell of each row: of all groupings at once where there are few enough, else of each."""
+        groups, sizes = [], []
         for i, name in enumerate(self.by):
             if f"by{i}" in codes:
                 group = codes[f"by{i}"].astype(np.int64)
             elif name == "channel":
                 group = rows.channel.astype(np.int64)
             else:
-                group = _month(rows.day) - self.months
-            out.append((group + self.offsets[name]) * GROUPS + replicate)
-        out.append(self.all * GROUPS + replicate)
+                group = np.clip(_month(rows.day) - self.months, 0, None)
+            groups.append(group)
+            ends = [*self.offsets.values(), self.all]
+            sizes.append(ends[i + 1] - ends[i])
+        places = list(range(len(self.by)))
+        boards = [places] if np.prod(sizes, dtype=float) * GROUPS <= BOARD else [[place] for place in places]
+        out = []
+        for board in boards:
+            cell = np.zeros(len(rows.at), dtype=np.int64)
+            for place in board:
+                cell = cell * sizes[place] + groups[place]
+            shape = (*(sizes[place] for place in board), GROUPS)
+            out.append(Cells(cell * GROUPS + self.log.replicate[rows.account], shape, board))
         return out
+
+    def spread(self, target: np.ndarray, boards: Sequence[Cells], index: np.ndarray) -> None:
+        """Add rows to a table of replicate group × label."""
+        first = list(self.offsets.values())
+        for n, (cell, shape, board) in enumerate(boards):
+            counted = np.bincount(cell[index], minlength=math.prod(shape)).reshape(shape)
+            for axis, place in enumerate(board):
+                others = tuple(a for a in range(len(board)) if a != axis)
+                target[:, first[place] : first[place] + shape[axis]] += counted.sum(axis=others).T
+            if n == 0:
+                target[:, self.all] += counted.sum(axis=tuple(range(len(board))))
+
+
+class Cells(NamedTuple):
+    """A cell for each row, the shape of the cells, and the groupings along its axes, replicate group last."""
+
+    cell: np.ndarray
+    shape: tuple[int, ...]
+    board: list[int]
 
 
 def _month(day: np.ndarray) -> np.ndarray:
@@ -136,7 +167,6 @@ def count(plan: Plan, asked: Asked) -> Counts:
 
 
 def _count_part(plan: Plan, asked: Asked, rows: Rows, codes: Mapping[str, np.ndarray], copies: int) -> Counts:
-    size = len(plan.labels) * GROUPS
     found = Counts.none(len(asked), len(plan.labels))
     found.copies = copies
     inside = np.ones(len(rows.at), dtype=bool)
@@ -149,10 +179,8 @@ def _count_part(plan: Plan, asked: Asked, rows: Rows, codes: Mapping[str, np.nda
     whole = bool(inside.all())
 
     def add(i: int, applies: np.ndarray, broken: np.ndarray) -> None:
-        for target, index in ((found.applies, applies), (found.broken, broken)):
-            for cell in cells:
-                counted = np.bincount(cell[index], minlength=size)
-                target[i] += counted.reshape(len(plan.labels), GROUPS).T
+        plan.spread(found.applies[i], cells, applies)
+        plan.spread(found.broken[i], cells, broken)
 
     sorts = {name: np.zeros((2, len(rows.at)), dtype=bool) for name in SORTS}
     for i, (book, rule) in enumerate(asked):
@@ -164,8 +192,9 @@ def _count_part(plan: Plan, asked: Asked, rows: Rows, codes: Mapping[str, np.nda
         sort = next(sorts[name] for name, kinds in SORTS.items() if rule.kind in kinds)
         sort[0][applies] = True
         sort[1][broken] = True
-        found.unknown[i], found.exempt[i] = judged.unknown, judged.exempt
-        customer = np.sort(rows.customer[applies]) if rule.per != "account" else rows.customer[applies]
+        found.unknown[i] = int((judged.unknown & inside).sum())
+        found.exempt[i] = int((judged.exempt & inside).sum())
+        customer = rows.customer[applies]
         found.customers[i] = len(applies) and 1 + int((customer[1:] != customer[:-1]).sum())
         if len(broken):
             found.kept.append(_evidence(i, rule, rows, judged, here, codes))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,15 +56,25 @@ class Judged:
     """Positions of the rows that a rule applies to, and of those that break it.
 
     ``counted`` and ``since`` (microseconds since 1970, local) say of each broken row what was counted, and from
-    when; ``unknown`` is how many rows could not be judged because a field was empty, ``exempt`` how many an exception frees.
+    when; ``unknown`` marks the rows that could not be judged because a field was empty, ``exempt`` those an exception
+    frees.
     """
 
     applies: np.ndarray
     broken: np.ndarray
     counted: np.ndarray
     since: np.ndarray
-    unknown: int = 0
-    exempt: int = 0
+    unknown: np.ndarray
+    exempt: np.ndarray
+
+
+class Found(NamedTuple):
+    """The first four of :class:`Judged`."""
+
+    applies: np.ndarray
+    broken: np.ndarray
+    counted: np.ndarray
+    since: np.ndarray
 
 
 _NONE = np.iinfo(np.int64).min
@@ -85,10 +96,9 @@ def judge(
         return _party(rule, rows, mine)
     whole = mine & _is(rule.counted, rows)
     chosen = whole & ~_exempt(rule, rows)
-    unknown = 0
+    unknown = np.zeros(len(rows.at), dtype=bool)
     if rule.counted != "attempt" and rule.counted != "visit":
-        voice = np.isin(rows.channel, VOICE)
-        unknown = int((mine & voice & (rows.connected < 0)).sum())
+        unknown = mine & _voice(rows) & (rows.connected < 0)
     if rule.kind == "hours":
         found = _hours(rule, rows, np.flatnonzero(chosen), holidays)
     elif rule.kind == "hold":
@@ -98,8 +108,7 @@ def judge(
         found = _after(rule, rows, mine, chosen)
     else:
         found = _count(rule, rows, np.flatnonzero(chosen))
-    exempt = int(whole.sum() - chosen.sum()) if rule.unless else 0
-    return Judged(found.applies, found.broken, found.counted, found.since, unknown, exempt)
+    return Judged(*found, unknown, whole & ~chosen)
 
 
 def _in_force(rule: Rule, rows: Rows) -> np.ndarray:
@@ -122,12 +131,16 @@ def _is(counted: str, rows: Rows) -> np.ndarray:
     if counted == "unanswered":
         return rows.connected == 0
     if counted == "contact":
-        voice = np.zeros(len(CHANNELS), dtype=bool)
-        voice[list(VOICE)] = True
-        return (rows.connected == 1) | ((rows.connected < 0) & ~voice[rows.channel])
+        return (rows.connected == 1) | ((rows.connected < 0) & ~_voice(rows))
     if counted == "visit":
         return rows.channel == CHANNELS.index("visit")
     return np.ones(len(rows.at), dtype=bool)
+
+
+def _voice(rows: Rows) -> np.ndarray:
+    voice = np.zeros(len(CHANNELS), dtype=bool)
+    voice[list(VOICE)] = True
+    return voice[rows.channel]
 
 
 def _exempt(rule: Rule, rows: Rows) -> np.ndarray:
@@ -189,7 +202,7 @@ def _since(window: Window, local: np.ndarray, at: np.ndarray) -> np.ndarray:
     return day * DAY
 
 
-def _count(rule: Rule, rows: Rows, index: np.ndarray) -> Judged:
+def _count(rule: Rule, rows: Rows, index: np.ndarray) -> Found:
     assert rule.window is not None and rule.limit is not None
     index, key = _ordered(rule, rows, index)
     time, length = _clock(rule.window, rows, index)
@@ -213,10 +226,10 @@ def _count(rule: Rule, rows: Rows, index: np.ndarray) -> Judged:
         still = still[inside & (key[back] == key[now])]
         counted[still] += 1
     broken = index[place]
-    return Judged(index, broken, counted, _since(rule.window, rows.local[broken], rows.at[broken]))
+    return Found(index, broken, counted, _since(rule.window, rows.local[broken], rows.at[broken]))
 
 
-def _after(rule: Rule, rows: Rows, mine: np.ndarray, chosen: np.ndarray) -> Judged:
+def _after(rule: Rule, rows: Rows, mine: np.ndarray, chosen: np.ndarray) -> Found:
     """Contacts too soon after a conversation: the last one of the same key before each row."""
     assert rule.window is not None
     talk = mine & (rows.connected == 1) & (rows.party != THIRD_PARTY)
@@ -228,14 +241,14 @@ def _after(rule: Rule, rows: Rows, mine: np.ndarray, chosen: np.ndarray) -> Judg
     near = time[last] == time if length == 0 else time[last] > time - length
     over = (last >= 0) & (key[last] == key) & near & chosen[index]
     broken = index[over]
-    return Judged(index[chosen[index]], broken, np.ones(len(broken), np.int64), rows.local[index[last[over]]])
+    return Found(index[chosen[index]], broken, np.ones(len(broken), np.int64), rows.local[index[last[over]]])
 
 
-def _hours(rule: Rule, rows: Rows, index: np.ndarray, holidays: Mapping[dt.date, object]) -> Judged:
+def _hours(rule: Rule, rows: Rows, index: np.ndarray, holidays: Mapping[dt.date, object]) -> Found:
     assert rule.allowed is not None
     nothing = np.array([], dtype=np.int64)
     if not len(index):
-        return Judged(index, index, nothing, nothing)
+        return Found(index, index, nothing, nothing)
     local = rows.local[index]
     day = local // DAY
     minute = (local - day * DAY) // 60_000_000
@@ -249,7 +262,7 @@ def _hours(rule: Rule, rows: Rows, index: np.ndarray, holidays: Mapping[dt.date,
     begin, end = spans[kind].T
     over = (minute < begin[day - first]) | (minute >= end[day - first])
     broken = index[over]
-    return Judged(index, broken, np.ones(len(broken), np.int64), np.full(len(broken), _NONE))
+    return Found(index, broken, np.ones(len(broken), np.int64), np.full(len(broken), _NONE))
 
 
 def _party(rule: Rule, rows: Rows, mine: np.ndarray) -> Judged:
@@ -258,8 +271,10 @@ def _party(rule: Rule, rows: Rows, mine: np.ndarray) -> Judged:
     n = len(index)
     party, connected, wrong = rows.party[index], rows.connected[index], rows.wrong[index]
     contact = _is(rule.counted, rows)[index]
-    unknown = int((contact & (party == 0)).sum())
-    known = contact & (party > 0) & ~_exempt(rule, rows)[index]
+    free = _exempt(rule, rows)[index]
+    unknown, exempt = np.zeros((2, len(rows.at)), dtype=bool)
+    unknown[index], exempt[index] = contact & (party == 0), contact & (party > 0) & free
+    known = contact & (party > 0) & ~free
     third = known & (party == THIRD_PARTY)
     place = np.arange(n)
     new = np.ones(n, dtype=bool)
@@ -280,10 +295,10 @@ def _party(rule: Rule, rows: Rows, mine: np.ndarray) -> Judged:
         fine |= failures >= after.unanswered
     over = third & ~fine
     broken = index[over]
-    return Judged(index[known], broken, failures[over], rows.local[index[start[over]]], unknown)
+    return Judged(index[known], broken, failures[over], rows.local[index[start[over]]], unknown, exempt)
 
 
-def _hold(rows: Rows, index: np.ndarray, holds: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Judged:
+def _hold(rows: Rows, index: np.ndarray, holds: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Found:
     account, first, last = holds
     day, mine = rows.day[index], rows.account[index].astype(np.int64)
     # Account and day as one number, so that one search finds the latest hold begun by then.
@@ -297,4 +312,4 @@ def _hold(rows: Rows, index: np.ndarray, holds: tuple[np.ndarray, np.ndarray, np
         over = np.zeros(len(index), dtype=bool)
     broken = index[over]
     since = first[held[over]] * DAY if len(account) else np.array([], dtype=np.int64)
-    return Judged(index, broken, np.ones(len(broken), np.int64), since)
+    return Found(index, broken, np.ones(len(broken), np.int64), since)
