@@ -103,10 +103,15 @@ def diagnose(
         if isinstance(counted, str):
             found[kpi] = counted
             continue
-        found[kpi] = shares_of(counted, smallest)
+        bad = 1.0 if table.set_index("kpi").loc[kpi, "direction"] == "at_most" else -1.0
+        found[kpi] = shares_of(counted, smallest, bad)
         notes += [n for n in counted.notes if n not in notes]
     known = [c for c in (cells.get(k) for k in picked) if isinstance(c, Cells)]
-    unknown = [g.replace("_", " ") for g in GROUPS if known and not any(g in (*c.groups, *dict(c.nested)) for c in known)]
+    unknown = [
+        g.replace("_", " ")
+        for g in GROUPS
+        if known and not any(g in (*c.groups, *dict(c.nested)) for c in known)
+    ]
     unknown += [] if any(c.paths for c in known) or not known else ["contactability and adherence"]
     if unknown:
         notes.append(f"Of these KPIs the book does not tell, and so not explained is: {', '.join(unknown)}.")
@@ -238,8 +243,8 @@ def _rows(
     for i in sorted(p_of, key=lambda i: (_steps_down(rows, i, groups), -estimate[i], i)):
         row = rows.loc[i]
         inner = row["of_dimension"] != "" and row["dimension"] != "step"
-        above = _wider(row["dimension"], row["group"], groups) or (row["of_dimension"], row["of_group"])
-        under = above in groups and (inner or " × " in row["dimension"])
+        above = (row["of_dimension"], row["of_group"])
+        under = inner and above in groups
         values, weights = number(i, wide), np.zeros(len(rows))
         weights[i] = 1.0
         if row["dimension"] == "step" and i in named:
@@ -250,7 +255,7 @@ def _rows(
                 and (rows["of_dimension"][j], rows["of_group"][j]) in groups
             ]  # fmt: skip
             weights[own] = -1.0
-            left, spread = float(estimate @ weights), shares.error(weights)
+            left, spread = _sum(weights, estimate), shares.error(weights)
             values = (left, spread, left - wide * spread, left + wide * spread)
         if i in named and not under:
             rest -= weights
@@ -294,7 +299,7 @@ def _rows(
             named=True,
             says="Too recent or seen late to be taken apart",
         )
-    left = float(rest @ np.where(rest != 0, estimate, 0)) - bad * line["target"]
+    left = _sum(rest, estimate) - bad * line["target"]
     spread = shares.error(rest)
     ends = (left - narrow * spread, left + narrow * spread)
     says = "Not explained" if left >= 0 else "Less what all others do better than the target"
@@ -302,26 +307,18 @@ def _rows(
     return out
 
 
+def _sum(weights: np.ndarray, values: np.ndarray) -> float:
+    """The weighted sum, whatever the values without weight are (some are not known)."""
+    return float(weights @ np.where(weights != 0, values, 0.0))
+
+
 def _steps_down(rows: pd.DataFrame, i: int, named: dict[tuple[str, str], int]) -> int:
     """How many named causes this number lies under."""
     row = rows.loc[i]
-    above = _wider(row["dimension"], row["group"], named) or (row["of_dimension"], row["of_group"])
+    above = (row["of_dimension"], row["of_group"])
     if above not in named or row["dimension"] == "step":
         return 0
     return 1 + _steps_down(rows, named[above], named)
-
-
-def _wider(dimension: str, group: str, named: dict[tuple[str, str], int]) -> tuple[str, str] | None:
-    """The named crossing that this crossing is a part of."""
-    own = dict(zip(dimension.split(" × "), group.split(" × ")))
-    for by, name in named:
-        if (
-            " × " in by
-            and by != dimension
-            and dict(zip(by.split(" × "), name.split(" × "))).items() <= own.items()
-        ):
-            return by, name
-    return None
 
 
 def _through(

@@ -15,6 +15,7 @@ of sums over cells, so the delete-a-group jackknife over customers needs no seco
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ NONE, SMALL = "(none)", "(small groups)"
 
 #: A group must have customers in so many of the replicate groups for its error to be known.
 MIN_REPLICATES = 20
+#: At most so many groups that go wrong only together.
+MAX_TOGETHER = 3
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Shares:
     """Estimates of one KPI with their replicates: everything in KPI units, signed as they move the KPI.
 
     ``rows`` has one row per number (dimension, group, of, n); ``estimate`` (K,) and ``left_out`` (R, K) hold
-    the numbers and what they are with each replicate group left out. ``root`` (K,) is √(observed / expected) of
+    the numbers and what they are with each replicate group left out. ``root`` (K,) is √observed − √expected of
     rare events and ``root_error`` its error; missing for all other numbers. ``before`` is the KPI of the year before.
     """
 
@@ -64,17 +67,17 @@ class Shares:
     def t_values(self) -> np.ndarray:
         """How many standard errors each number lies from 0."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            plain, rooted = self.estimate / self.std_error, (self.root - 1) / self.root_error
+            plain, rooted = self.estimate / self.std_error, self.root / self.root_error
         return np.where(np.isfinite(rooted), rooted, plain)
 
     def interval(self, i: int, quantile: float) -> tuple[float, float]:
         """``estimate`` ± ``quantile`` standard errors, for rare events on the scale of the root."""
         value, root, error = self.estimate[i], self.root[i], self.root_error[i]
-        if not np.isfinite((root - 1) / error if error else np.nan):
+        if not (np.isfinite(root) and error > 0 and root != 0):
             return value - quantile * self.std_error[i], value + quantile * self.std_error[i]
-        expected = value / (root**2 - 1) if root != 1 else 0.0
-        ends = [expected * (max(root + s * quantile * error, 0.0) ** 2 - 1) for s in (-1, 1)]
-        return min(ends), max(ends)
+        seen = (value + root**2) / (2 * root)  # √observed: its square less (seen − root)² is the value
+        ends = [min(root + s * quantile * error, seen) for s in (-1, 1)]
+        return 2 * seen * ends[0] - ends[0] ** 2, 2 * seen * ends[1] - ends[1] ** 2
 
     def error(self, weights: np.ndarray) -> float:
         """Standard error of a weighted sum of the numbers (NaN where one of them is unknown)."""
@@ -110,6 +113,11 @@ class _Design:
                 laid.append(held.astype(float))
         self.x = np.stack(laid, axis=1)
         self.weight = table[cells.weight].to_numpy(float)
+
+    def add(self, column: Column, held: np.ndarray) -> None:
+        """One more indicator."""
+        self.columns.append(column)
+        self.x = np.column_stack([self.x, held.astype(float)])
 
     def sums(self, mask: np.ndarray, *values: np.ndarray, extra: np.ndarray | None = None) -> np.ndarray:
         """(R, p, p + len(values)): X'WX and X' of the values, over the cells of ``mask``."""
@@ -183,16 +191,113 @@ def _against(effect: np.ndarray, size: np.ndarray, pairs: list[tuple[int, np.nda
         return np.array([size[i] * (effect[i] - size[r] @ effect[r] / size[r].sum()) for i, r in pairs])
 
 
-def shares_of(cells: Cells, smallest: int) -> Shares:
-    """Every number of one KPI, by least squares on its cells."""
+def _rooted(observed: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """√observed − √expected; the expected, which may come out at nothing, is at least a twentieth."""
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(observed) - np.sqrt(np.maximum(observed - part, 0.05 * observed))
+
+
+def _drawn(
+    statistic: Callable[[np.ndarray], np.ndarray], by_group: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(4, K) numbers, errors, roots, their errors; and (R, K) the numbers with each replicate group left out.
+
+    ``statistic`` returns (2, K): the numbers, and √observed − √expected where events are rare.
+    """
+    total = by_group.sum(axis=0)
+    held = (by_group != 0).reshape(GROUPS, -1).any(axis=1)
+    estimate = statistic(total)
+    drawn = np.repeat(estimate[None], GROUPS, axis=0)
+    drawn[held] = [statistic(total - part) for part in by_group[held]]
+    used = int(held.sum())
+    spread = ((drawn - estimate) ** 2).sum(axis=0)
+    error = np.sqrt((used - 1) / used * spread) if used > 1 else estimate * np.nan
+    return np.stack([estimate[0], error[0], estimate[1], error[1]]), drawn[:, 0]
+
+
+class _Crossings:
+    """Groups that go wrong only together: the one that stands out most joins the design, and the rest are tested anew.
+
+    Without that, what one crossing does would be laid to its groups, and their other crossings look odd in turn.
+    """
+
+    def __init__(
+        self, cells: Cells, design: _Design, smallest: int, bad: float, top: np.ndarray, base: np.ndarray
+    ):
+        from scipy.special import stdtr
+
+        self.cells, self.design, self.top, self.base = cells, design, top, base
+        self.left: list[tuple[tuple[str, ...], tuple[str, ...], np.ndarray]] = []
+        table = cells.table
+        for by in cells.crossed:
+            known = table[list(by)].notna().all(axis=1).to_numpy()
+            for name, rows in table[known & design.period].groupby(list(by), sort=True):
+                if rows["n"].sum() >= smallest and rows["replicate"].nunique() >= MIN_REPLICATES:
+                    held = known & np.logical_and.reduce(
+                        [(table[c] == v).to_numpy() for c, v in zip(by, name)]
+                    )
+                    self.left.append((by, tuple(map(str, name)), held))
+        tests = len(self.left)
+        self.fit = np.zeros(tests)
+        for _ in range(MAX_TOGETHER):
+            if not self.left:
+                return
+            estimate, error, root, root_error = self.tested()[0]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                plain, rooted = estimate / error, root / root_error
+            t = np.nan_to_num(bad * np.where(np.isfinite(rooted), rooted, plain))
+            # of two sides of one contrast (partner loans worse, all others better) the bad one is the cause, and
+            # of those that stand out the one that says most
+            sound = (t > 0) & (2 * stdtr(GROUPS - 1, -np.abs(t)) * tests <= 0.05)
+            if not sound.any():
+                return
+            best = int(np.where(sound, np.nan_to_num(self.fit), -1.0).argmax())
+            by, name, held = self.left.pop(best)
+            design.add(Column(" × ".join(by), " × ".join(name), n_of(table, held & design.period)), held)
+
+    def tested(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each crossing's part beyond what the design leads one to expect, one crossing at a time."""
+        design, p, rare = self.design, len(self.design.columns), self.cells.rare
+        marks = np.stack([held for _, _, held in self.left], axis=1).astype(float)
+        laid = np.zeros((GROUPS, p + 3, p + 2 + marks.shape[1]))
+        laid[:, :p, : p + 2] = design.sums(design.period, self.top, self.base)
+        for r in range(GROUPS):
+            here = design.period & (design.replicate == r)
+            weight, own = design.weight[here], marks[here]
+            laid[r, :p, p + 2 :] = design.x[here].T @ (own * weight[:, None])
+            laid[r, p:, p + 2 :] = np.stack([weight @ own, self.top[here] @ own, self.base[here] @ own])
+        basis = _basis(laid.sum(axis=0)[:p, :p])
+
+        def together(sums: np.ndarray) -> np.ndarray:
+            gram, t, b = sums[:p, :p], sums[:p, p], sums[:p, p + 1]
+            common, (size, events, of) = sums[:p, p + 2 :], sums[p:, p + 2 :]
+            level = t[0] / b[0]
+            solved = _solve(gram, np.column_stack([t - level * b, common]), basis)
+            rest = events - level * of - common.T @ solved[:, 0]
+            alone = size - (common * solved[:, 1:]).sum(axis=0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                theta = np.where(alone > 1e-6 * size, rest / alone, np.nan)
+            part = size * theta / b[0]
+            self.fit = theta**2 * alone
+            return np.stack([part, _rooted(events / b[0], part) if rare else part * np.nan])
+
+        found = _drawn(together, laid)
+        together(laid.sum(axis=0))  # the fit is that of everybody
+        return found
+
+
+def shares_of(cells: Cells, smallest: int, bad: float) -> Shares:
+    """Every number of one KPI, by least squares on its cells; ``bad`` is 1 where more is worse, else −1."""
     table = cells.table
     blocks: list[tuple[pd.DataFrame, np.ndarray, np.ndarray]] = []
     observed: dict[str, tuple[float, float]] = {}
     design = _Design(cells, [*cells.groups, *cells.mix], smallest)
     top, base = table["top"].to_numpy(float), table["base"].to_numpy(float)
     now, before = design.period, ~design.period
+    crossings = _Crossings(cells, design, smallest, bad, top, base) if cells.crossed else None
     p = len(design.columns)
     sums_now = design.sums(now, top, base)
+    added = np.array([i for i, c in enumerate(design.columns) if " × " in c.dimension], dtype=int)
     pairs = design.contrasts(sums_now.sum(axis=0)[:, :p], set(cells.groups))
     case = np.array([c.dimension in CASES for c in design.columns])
     has_before = bool(table.loc[before, "base"].sum() > 0)
@@ -200,27 +305,15 @@ def shares_of(cells: Cells, smallest: int) -> Shares:
     both = np.stack([sums_now, sums_before], axis=1)
     basis, basis0 = (_basis(s.sum(axis=0)[:, :p]) for s in (sums_now, sums_before))
     change = cells.kind == "change"
-    crossed = _crossed(cells, design, smallest)
-    marks = np.stack([held for _, _, held in crossed], axis=1) if crossed else np.zeros((len(table), 0))
-    own = np.stack([_by_replicate(design, now, marks, v) for v in (design.weight, top, base)], axis=-1)
-    shared = np.stack(
-        [
-            design.x[h].T @ (marks[h] * design.weight[h, None])
-            for h in (now & (design.replicate == r) for r in range(GROUPS))
-        ]
-    )  # (R, p, C): what each crossing shares with each indicator
-
-    def rooted(observed: np.ndarray, part: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.sqrt(observed / (observed - part))
+    told_of = [*(i for i, _ in pairs), *added.tolist()]
 
     def main(sums: np.ndarray) -> np.ndarray:
         current, earlier = sums
         gram, t, b = current[:, :p], current[:, p], current[:, p + 1]
         level = t[0] / b[0]
         effect, size = _solve(gram, t - level * b, basis), gram[0]
-        groups = _against(effect, size, pairs) / b[0]
-        with_roots = rooted(t[[i for i, _ in pairs]] / b[0], groups) if cells.rare else groups * np.nan
+        groups = np.array([*_against(effect, size, pairs), *(size * effect)[added]]) / b[0]
+        with_roots = _rooted(t[told_of] / b[0], groups) if cells.rare else groups * np.nan
         roots = np.array([np.nan, np.nan, *with_roots])
         if not has_before:
             return np.stack([np.array([level, np.nan, *groups]), roots])
@@ -230,51 +323,26 @@ def shares_of(cells: Cells, smallest: int) -> Shares:
             return np.stack([np.array([level, drift @ effect[case] * size[0] / b[0], *groups]), roots])
         level0 = t0[0] / b0[0]
         effect0 = _solve(gram0, t0 - level0 * b0, basis0)
-        moved = groups - _against(effect0, gram0[0], pairs) / b0[0]
+        moved = groups - np.array([*_against(effect0, gram0[0], pairs), *(gram0[0] * effect0)[added]]) / b0[0]
         mix = drift @ (effect + effect0)[case] / 2
         return np.stack([np.array([level / level0 - 1, mix / level0, *(moved / level0)]), roots * np.nan])
 
     def block(statistic, by_group: np.ndarray, rows: list[dict]) -> None:
-        """``statistic`` returns (2, K): the numbers, and √(observed / expected) where events are rare."""
-        total = by_group.sum(axis=0)
-        held = (by_group != 0).reshape(GROUPS, -1).any(axis=1)
-        estimate = statistic(total)
-        drawn = np.repeat(estimate[None], GROUPS, axis=0)
-        drawn[held] = [statistic(total - part) for part in by_group[held]]
-        used = int(held.sum())
-        error = (
-            np.sqrt((used - 1) / used * ((drawn - estimate) ** 2).sum(axis=0))
-            if used > 1
-            else estimate * np.nan
-        )
-        numbers = np.stack([estimate[0], error[0], estimate[1], error[1]])
-        blocks.append((pd.DataFrame(rows), numbers, drawn[:, 0]))
+        blocks.append((pd.DataFrame(rows), *_drawn(statistic, by_group)))
 
     def row(dimension: str, group: str, n: int, of: tuple[str, str] = ("", "")) -> dict:
         return {"dimension": dimension, "group": group, "n": n, "of_dimension": of[0], "of_group": of[1]}
 
-    def together(sums: np.ndarray) -> np.ndarray:
-        gram, t, b = sums[:p, :p], sums[:p, p], sums[:p, p + 1]
-        common, q, mine, of = sums[:p, p + 2 :], sums[p, p + 2 :], sums[p + 1, p + 2 :], sums[p + 2, p + 2 :]
-        level = t[0] / b[0]
-        solved = _solve(gram, np.column_stack([t - level * b, common]), basis)
-        left = mine - level * of - common.T @ solved[:, 0]
-        alone = q - (common * solved[:, 1:]).sum(axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            part = np.where(alone > 1e-6 * q, q * left / alone, np.nan) / b[0]
-        return np.stack([part, rooted(mine / b[0], part) if cells.rare else part * np.nan])
-
     columns = design.columns
     told = [row("level", "", columns[0].n), row("mix", "", columns[0].n)]
-    told += [row(columns[i].dimension, columns[i].group, columns[i].n) for i, _ in pairs]
+    told += [row(columns[i].dimension, columns[i].group, columns[i].n) for i in told_of]
     block(main, both, told)
-    if crossed:
-        laid = np.zeros((GROUPS, p + 3, p + 2 + len(crossed)))
-        laid[:, :p, : p + 2] = sums_now
-        laid[:, :p, p + 2 :] = shared
-        laid[:, p:, p + 2 :] = np.moveaxis(own, -1, 1)
-        told = [row(" × ".join(by), " × ".join(name), n_of(table, now & held)) for by, name, held in crossed]
-        block(together, laid, told)
+    if crossings is not None and crossings.left:
+        told = [
+            row(" × ".join(by), " × ".join(name), n_of(table, now & held))
+            for by, name, held in crossings.left
+        ]
+        blocks.append((pd.DataFrame(told), *crossings.tested()))
     for path in cells.paths:
         mark = table[path.name].to_numpy(float)
         asked = ~np.isnan(mark)
@@ -336,29 +404,6 @@ def n_of(table: pd.DataFrame, held: np.ndarray) -> int:
     return int(table["n"].to_numpy()[held].sum())
 
 
-def _by_replicate(design: _Design, now: np.ndarray, marks: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(R, C) sums of the values over the cells of each crossing."""
-    out = np.zeros((GROUPS, marks.shape[1]))
-    for r in range(GROUPS):
-        here = now & (design.replicate == r)
-        out[r] = values[here] @ marks[here]
-    return out
-
-
-def _crossed(
-    cells: Cells, design: _Design, smallest: int
-) -> list[tuple[tuple[str, ...], tuple[str, ...], np.ndarray]]:
-    """Crossings that are large enough, with the cells that lie in them."""
-    table, found = cells.table, []
-    for by in cells.crossed:
-        known = table[list(by)].notna().all(axis=1).to_numpy()
-        for name, rows in table[known & design.period].groupby(list(by), sort=True):
-            if rows["n"].sum() >= smallest and rows["replicate"].nunique() >= MIN_REPLICATES:
-                held = known & np.logical_and.reduce([(table[c] == v).to_numpy() for c, v in zip(by, name)])
-                found.append((by, tuple(map(str, name)), held))
-    return found
-
-
 def _within(cells: Cells, inner: str, outer: str, between: list[str], smallest: int, block, row) -> None:
     """Parts of a group (agents of a team), each against the other parts of the same group."""
     design = _Design(cells, [*cells.groups, *between, inner, *cells.mix], smallest)
@@ -374,7 +419,7 @@ def _within(cells: Cells, inner: str, outer: str, between: list[str], smallest: 
         part = _against(_solve(gram, t - t[0] / b[0] * b, basis), gram[0], pairs) / b[0]
         with np.errstate(invalid="ignore", divide="ignore"):
             seen = t[[i for i, _ in pairs]] / b[0]
-            return np.stack([part, np.sqrt(seen / (seen - part)) if cells.rare else part * np.nan])
+            return np.stack([part, _rooted(seen, part) if cells.rare else part * np.nan])
 
     told = []
     for i, _ in pairs:
