@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from collectlab.effects.legal import against_not_sued
 from collectlab.measures.legal import decisions, evaluation_sheet, stages
 from collectlab.measures.legal.agencies import EvaluationSheet
 from collectlab.policy.agencies import load_agencies
-from collectlab.report.chapters import leagues
+from collectlab.report.chapters import conduct, leagues
 from collectlab.report.month import Month
 from collectlab.report.parts import part
 
@@ -48,21 +48,41 @@ def agency_sheets(month: Month) -> Result:
     return sheet(month)
 
 
-def sheet(month: Month, violations: Any = None) -> EvaluationSheet:
-    """The agencies' sheet of the month's calendar year, so far.
-
-    ``violations`` (agency, violations, contacts) comes from the conduct audit, where one was made.
-    """
+def sheet(month: Month) -> EvaluationSheet:
+    """The agencies' sheet of the month's calendar year, so far; violations are those of the audit's twelve months."""
 
     def make() -> EvaluationSheet:
         file = month.params / "agencies.yml"
         terms = load_agencies(file).terms(month.end) if file.is_file() else None
-        return evaluation_sheet(
-            month.book, month.end.year, terms=terms, league=_same_mix(month), violations=violations,
+        broken = _violations(month)
+        found = evaluation_sheet(
+            month.book, month.end.year, terms=terms, league=_same_mix(month), violations=broken,
             horizon=month.horizon,
         )  # fmt: skip
+        if broken is None:
+            return found
+        first, last = month.window
+        return replace(found, notes=(*found.notes, f"Violations of the contact rules: {first} to {last}."))
 
-    return make() if violations is not None else month.shared("agencies' sheets", make)
+    return month.shared("agencies' sheets", make)
+
+
+def _violations(month: Month) -> pd.DataFrame | None:
+    """Actions against the contact rules by agency; None where no rules hold or none was judged.
+
+    An action that breaks two rules on one matter counts once; contacts are those that the widest matter applies to.
+    """
+    try:
+        sorts = conduct.audited(month).sorts
+    except (NotAvailable, FrameError):
+        return None
+    mine = sorts[sorts["by"] == "agency"] if "by" in sorts else sorts
+    if mine.empty:
+        return None
+    found = mine.groupby("group", as_index=False).agg(
+        violations=("violations", "sum"), contacts=("contacts", "max")
+    )
+    return found.rename(columns={"group": "agency"})
 
 
 def _same_mix(month: Month) -> pd.DataFrame | None:
