@@ -250,6 +250,13 @@ def test_the_clocks_from_a_broken_promise_and_from_hardship():
     assert hardship[["started", "within 3 days", "within 4 days"]].tolist() == [1, 0.0, 1.0]
 
 
+def test_a_clock_before_the_log_says_nothing():
+    book = book_of({"a": LASTS}, [("a", 62, "letter")])
+    found = response_times(book, stages=(30, 60), targets=(3,)).wide()
+    # on day 30 (31 January) nothing was logged yet: the log begins in March
+    assert found[["clock", "started"]].values.tolist() == [["day 60 → stage action", 1]]
+
+
 def test_response_times_refuse_what_they_cannot_use():
     book = book_of({"a": LASTS}, [("a", 31, "sms")])
     for wrong in ({"targets": ()}, {"targets": (-1,)}, {"stages": (0,)}):

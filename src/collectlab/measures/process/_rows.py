@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import narwhals as nw
+import pandas as pd
 
 from collectlab.core import engine
 from collectlab.core.columns import as_list, day_number
@@ -59,6 +60,15 @@ def log(book: Any) -> tuple[nw.LazyFrame, list[str]]:
         __team=nw.coalesce(*team) if team else nw.lit(None, nw.String),
         __debtor=spoken(names),
     ), names
+
+
+def log_begins(acts: nw.LazyFrame) -> int:
+    """First day (as a number) of the first month of the log; before it, silence says nothing."""
+    month = nw.col("__on") - nw.col("__at").dt.day() + 1
+    first = engine.collect(acts.select(first=month.min()))["first"].iloc[0]
+    if pd.isna(first):
+        raise NotAvailable("there are no actions in this book or period.")
+    return int(first)
 
 
 def spoken(names: Sequence[str]) -> nw.Expr:

@@ -15,7 +15,7 @@ from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.plots import PALETTE, legend, level_axis, new_axes, percent_axis, titled
 from collectlab.measures.actions_rows import Period, days_of, need_rows
 from collectlab.measures.groups import by_keys, group_labels, named
-from collectlab.measures.process._rows import log, spells, whole, within_spells
+from collectlab.measures.process._rows import log, log_begins, spells, whole, within_spells
 from collectlab.measures.ratios import Measures, Ratio, count, measured
 
 if TYPE_CHECKING:
@@ -138,15 +138,10 @@ def adherence(
     if "step" in of_step and "stage" not in of_step:
         of_step.insert(0, "stage")
     acts, names = log(book)
-    month = nw.col("__on") - nw.col("__at").dt.day() + 1
-    first_logged = engine.collect(acts.select(first=month.min()))["first"].iloc[0]
-    if pd.isna(first_logged):
-        raise NotAvailable("there are no actions in this book or period.")
+    first_logged = log_begins(acts)
     episodes, of_account = spells(book, definition, of_account)
     acted = _done(episodes, acts, plan, names, book)
-    rows = nw.concat(
-        [_judged(acted, plan, i, grace, int(first_logged), of_account) for i in range(len(plan))]
-    )
+    rows = nw.concat([_judged(acted, plan, i, grace, first_logged, of_account) for i in range(len(plan))])
     if period is not None:
         low, high = days_of(period)
         rows = rows.filter((nw.col("__due") >= low) & (nw.col("__due") <= high))

@@ -15,7 +15,7 @@ from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.jackknife import INTERVAL
 from collectlab.measures.actions_rows import Period, within
 from collectlab.measures.groups import by_keys, groups_of
-from collectlab.measures.process._rows import log, spells, within_spells
+from collectlab.measures.process._rows import log, log_begins, spells, within_spells
 from collectlab.measures.process.promises import broken
 from collectlab.measures.ratios import Measures, given, measured
 from collectlab.measures.survival import cumulative_incidence
@@ -42,7 +42,7 @@ def response_times(
       of the stage's channels where ``stages`` names them;
     * ``hardship noted → arrangement`` — from the first hardship noted in the episode to the first arrangement begun.
 
-    ``within <n> days`` is the cumulative incidence of the action (Aalen–Johansen), the end of the
+    Clocks that start before the first month of the log are left out. ``within <n> days`` is the cumulative incidence of the action (Aalen–Johansen), the end of the
     episode competing and the end of the book censoring; ``days until half`` the day by which half were answered
     (missing where fewer than half ever are). Time from default to first contact:
     :func:`collectlab.measures.actions.time_to_first_contact`.
@@ -91,6 +91,7 @@ def response_times(
     by = as_list(by)
     acts, names = log(book)
     episodes, by = spells(book, definition, by)
+    begun = log_begins(acts)
     inside = within_spells(episodes, acts.select("__account", "__on", "__channel", *_pleads(names)))
     inside = engine.computed(inside)
     clocks: dict[str, nw.LazyFrame] = {}
@@ -116,7 +117,7 @@ def response_times(
     blocks, sizes, found = [], [], []
     for name, clock in clocks.items():
         cells = engine.collect(
-            within(clock, "__on", period)
+            within(clock, "__on", period).filter(nw.col("__on") >= begun)
             .group_by(*by_keys(by, "__by"), "days", "end").agg(n=row_count())
         ).rename(columns=dict(zip(by_keys(by, "__by"), by_keys(by))))  # fmt: skip
         if cells.empty:

@@ -11,13 +11,7 @@ import pandas as pd
 
 from collectlab.core.errors import NotAvailable, ParamsError
 from collectlab.core.results import Result
-from collectlab.measures.process import adherence as steps
-from collectlab.measures.process import best_time as times
-from collectlab.measures.process import contactability as reach
-from collectlab.measures.process import data_problems as gaps
-from collectlab.measures.process import process_map as maps
-from collectlab.measures.process.promises import promise_follow_up
-from collectlab.measures.process.response_times import response_times as answers
+from collectlab.measures import process
 from collectlab.policy.evidence import evidence as evidence_of
 from collectlab.policy.strategy import Strategy, load_strategy
 from collectlab.report.month import Month, months_before
@@ -36,7 +30,7 @@ def strategy(month: Month) -> Strategy:
 
 
 def due_steps(found: Strategy) -> pd.DataFrame:
-    """The actions due as :func:`collectlab.measures.process.adherence.adherence` takes them."""
+    """The actions due as :func:`collectlab.measures.process.adherence` takes them."""
     rows = [
         {"stage": s.key, "channel": d.channel, "day": d.day, "dpd_from": s.dpd_from, "dpd_to": s.dpd_to}
         for s in found.stages
@@ -63,6 +57,7 @@ def _adherence(
     since: dt.date | None = None,
 ) -> Result:
     """Counted once for the parts and the evidence, since the strategy holds."""
+    _ = month.book.table("actions")
     found = strategy(month)
     _ = month.from_start  # not available where nobody was seen from day 0
     plan = due_steps(found) if due is None else due
@@ -70,7 +65,7 @@ def _adherence(
     period = (max(since or first, found.since), last)
     return month.shared(
         f"adherence {by} {plan.to_csv()} {period}",
-        lambda: steps.adherence(month.book, plan, by=by, definition=month.definition, period=period),
+        lambda: process.adherence(month.book, plan, by=by, definition=month.definition, period=period),
     )
 
 
@@ -134,12 +129,20 @@ _FEW = 24
 _SMALLEST = 30
 
 
+def _stages(month: Month) -> dict[int, tuple[str, ...]]:
+    """The stages' days and own channels; without a strategy, any action from 30, 60 and 90 days."""
+    try:
+        return stage_channels(strategy(month))
+    except NotAvailable:
+        return dict.fromkeys((30, 60, 90), ())
+
+
 @part(picture=False)
 def response_times(month: Month) -> Result:
     """How soon the bank answers: a broken promise, a new stage, hardship"""
     return month.counted(
-        answers,
-        stages=stage_channels(strategy(month)),
+        process.response_times,
+        stages=_stages(month),
         definition=month.definition,
         period=month.window,
     )
@@ -148,28 +151,50 @@ def response_times(month: Month) -> Result:
 @part(folded=True)
 def process_map(month: Month) -> Result:
     """What follows what: the actual order of the work."""
-    _ = month.from_start
-    order = list(dict.fromkeys(due_steps(strategy(month))["channel"]))
-    return month.counted(maps.process_map, order=order, definition=month.definition, period=month.window)
+    _ = month.book.table("actions"), month.from_start
+    try:
+        order = list(dict.fromkeys(due_steps(strategy(month))["channel"]))
+    except NotAvailable:
+        order = []
+    return month.counted(process.process_map, order=order, definition=month.definition, period=month.window)
 
 
 @part(picture=False)
 def contactability(month: Month) -> Result:
     """Can the debtor be reached by phone"""
     by = "branch" if "branch" in month.book.columns("accounts") else None
-    return month.counted(reach.contactability, by=by, period=month.window)
+    return month.counted(process.contactability, by=by, period=month.window)
 
 
 @part(folded=True)
 def best_time(month: Month) -> Result:
     """When calls reach the debtor."""
-    return month.counted(times.best_time, period=month.window)
+    found = month.counted(process.best_time, period=month.window)
+    if found.spread > 0:
+        return found
+    # a map of one colour, or of noise, would say less than this line
+    raw = found.table[found.table["measure"] == "raw"]
+    row = {
+        "calls": raw["calls"].sum(),
+        "times_of_the_week": len(raw),
+        "lowest_share": raw["estimate"].min(),
+        "highest_share": raw["estimate"].max(),
+        "p_value": found.p_value,
+    }
+    return Result(
+        table=pd.DataFrame([row]),
+        title=found.title,
+        estimand="Shares of calls that reach the debtor, by weekday and hour, as they are; p: that within accounts all "
+        "times do equally well",
+        formats={"calls": "count", "times_of_the_week": "count"},
+        notes=found.notes,
+    )
 
 
 @part(picture=False)
 def data_problems(month: Month) -> Result:
     """Gaps in the action log"""
-    found = month.counted(gaps.data_problems, definition=month.definition, period=month.window)
+    found = month.counted(process.data_problems, definition=month.definition, period=month.window)
     table = found.table[found.table["found"] > 0]
     if table.empty and len(found.notes) < 2:
         raise NotAvailable(f"none was found of these: {', '.join(found.table['problem'])}.")
@@ -219,14 +244,14 @@ def _late_steps(month: Month) -> pd.DataFrame:
 def _unfollowed(month: Month) -> pd.DataFrame:
     """Broken promises that nobody followed up within a week."""
     found = month.counted(
-        promise_follow_up, by=None, days=7, definition=month.definition, period=month.window
+        process.promise_follow_up, by=None, days=7, definition=month.definition, period=month.window
     )
     return evidence_of(found, n="broken", complement=True, measure="followed_up")
 
 
 def _incomplete(month: Month) -> pd.DataFrame:
     """Attempts of which the result, the party or the agent is not noted."""
-    found = month.counted(gaps.data_problems, definition=month.definition, period=month.window)
+    found = month.counted(process.data_problems, definition=month.definition, period=month.window)
     return evidence_of(found, n="checked", problem="incomplete")
 
 
