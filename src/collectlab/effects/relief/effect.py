@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from collectlab.core.errors import FrameError, NotAvailable
@@ -240,9 +241,16 @@ def relief_verdicts(
     """
     if not book.has("arrangements"):
         raise NotAvailable("this book has no arrangements.")
-    return verdicts(
-        [_verdict(book, o, smallest, options) for o in outcomes], "What relief did to those in hardship"
-    )
+    found, refused = [], []
+    for outcome in outcomes:
+        try:
+            found.append(_verdict(book, outcome, smallest, options))
+        except NotAvailable as error:  # of one outcome only: the other can be told
+            refused.append(error)
+    if refused and not found:
+        raise refused[0]
+    table = verdicts(found, "What relief did to those in hardship")
+    return replace(table, notes=(*table.notes, *(str(error) for error in refused)))
 
 
 def _verdict(book: Any, outcome: str, smallest: float, options: dict[str, Any]) -> Verdict:

@@ -91,7 +91,9 @@ def trial_rows(
     )
     rows["dated"] = True
     if "paid" in events and "amount_past_due" in events["seen"]:
-        rows, _ = _date_cures(rows, events["seen"], events["paid"])
+        cured = set(rows.loc[rows["outcome"] == "cured", "account_id"])
+        if events["paid"]["account_id"].isin(cured).any():
+            rows, _ = _date_cures(rows, events["seen"], events["paid"])
     # What counts is known at the horizon only, but after the grace period nobody can depart from a strategy any more, so
     # that the trial's clock stops there and carries the outcome of the horizon. Until then, who has not been given
     # relief can be given it as long as the episode lasts; who has been is followed on: that relief made the

@@ -85,7 +85,7 @@ def plan_survival(
     from collectlab.measures.survival import cumulative_incidence, kaplan_meier
 
     days = _month_days(months)
-    have = book.columns("arrangements") if book.has("arrangements") else ()
+    have = book.table("arrangements").collect_schema().names()
     if missing := [c for c in ("status", "ended_on") if c not in have]:
         raise NotAvailable(f"this book's arrangements have no {' and no '.join(missing)}.")
     frame, notes = _spans(book, kinds, period)
