@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from collectlab.book.freeze_private import identified
 from collectlab.book.open import open_book
@@ -28,6 +31,17 @@ spec.loader.exec_module(attack)
 ROOT = Path(__file__).parents[2]
 #: What must be in no byte of a run's folder.
 TELLING = ("ZEBRA", "OKAPI", "Marigold", "Quillfeather", "138001380", "choir", "ibex@")
+
+#: A notebook that shows the rows of every table, and keeps them.
+SHOWS = """import pathlib
+import collectlab as cl
+opened = cl.open_book(book)
+for name, table in opened.tables.items():
+    rows = table.head(2000).collect().to_native().to_pandas()
+    display(rows.head(50))
+    rows.to_csv(pathlib.Path(output) / 'tables' / f'{name}.csv', index=False)
+print(opened.quarantine.to_csv())
+print(opened.remarks)"""
 
 
 def telling_book(folder: Path) -> None:
@@ -60,8 +74,15 @@ def project(tmp_path_factory) -> Path:
     (place / "params").mkdir()
     for name in ("targets.yml", "costs.yml", "strategy.yml", "definitions.yml", "questions.yml"):
         (place / "params" / name).write_bytes((ROOT / "params" / name).read_bytes())
+    (place / "notebooks").mkdir()
+    shutil.copy(ROOT / "notebooks" / "1_overview.ipynb", place / "notebooks")
+    cells = [
+        new_code_cell("book = ''\noutput = None", metadata={"tags": ["parameters"]}),
+        new_code_cell(SHOWS),
+    ]
+    nbformat.write(new_notebook(cells=cells), place / "notebooks" / "2_shows.ipynb")
     (place / "params" / "report.yml").write_text(
-        f"title: Telling\nbook: book\nnotebooks: {ROOT / 'notebooks'}\nout: outputs\nsections: [1_overview, 4_problems]\n"
+        "title: Telling\nbook: book\nsections: [1_overview, 2_shows]\n"
     )
     return place
 
@@ -73,7 +94,7 @@ def reports(project, tmp_path_factory) -> tuple[Path, Path]:
         patch.chdir(project)
         now = run("params/report.yml", month="2026-10", progress=False)
         before = run(
-            "params/report.yml", month="2026-09", overrides={"sections": "[1_overview]"}, progress=False
+            "params/report.yml", month="2026-09", overrides={"sections": "[2_shows]"}, progress=False
         )
     return before, now
 
@@ -81,7 +102,7 @@ def reports(project, tmp_path_factory) -> tuple[Path, Path]:
 def test_no_byte_of_a_run_tells_who_anyone_is(reports, project):
     secret = (project / "params" / FILE).read_text().strip()
     files = [p for folder in reports for p in folder.rglob("*") if p.is_file()]
-    assert len(files) > 60
+    assert len(files) > 50
     for file in files:
         content = file.read_bytes()
         if file.suffix == ".parquet":
@@ -122,9 +143,7 @@ def test_the_pseudonyms_of_two_months_agree(reports, project, monkeypatch, capsy
 def test_another_key_is_told_and_gives_others(reports, project, monkeypatch, capsys):
     monkeypatch.chdir(project)
     monkeypatch.setenv(VARIABLE, "the key of another project")
-    folder = run(
-        "params/report.yml", month="2026-08", overrides={"sections": "[5_recommendations]", "out": "other"}
-    )
+    folder = run("params/report.yml", month="2026-08", overrides={"sections": "[2_shows]", "out": "other"})
     accounts = [pd.read_parquet(f / "book" / "accounts.parquet")["account_id"] for f in (reports[1], folder)]
     assert not set(accounts[0]) & set(accounts[1])
     assert "with the key in COLLECTLAB_KEY" in capsys.readouterr().err
