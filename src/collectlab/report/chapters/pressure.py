@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Callable
 
 import narwhals as nw
@@ -20,13 +21,19 @@ from collectlab.measures.intensity import intensity as count_intensity
 from collectlab.measures.ratios import Measures
 from collectlab.policy.evidence import evidence as evidence_of
 from collectlab.policy.strategy import load_strategy
-from collectlab.report.month import Month
+from collectlab.report.month import Month, months_before
 from collectlab.report.parts import part
 
 #: Channels with fewer actions a week than this in a stage are in the table of the run only.
 SHOWN = 0.05
 #: Teams with fewer accounts that told of hardship are left out.
 FEW = 10
+#: Months looked back on for what happens to few accounts a month: stages entered, hardship told.
+LOOK_BACK = 24
+
+
+def _window(month: Month) -> tuple[dt.date, dt.date]:
+    return months_before(month.end, LOOK_BACK) + dt.timedelta(days=1), month.end
 
 
 def stages(month: Month) -> pd.DataFrame:
@@ -96,12 +103,18 @@ def stops(month: Month) -> Result:
 @part(picture=False)
 def escalations(month: Month) -> Result:
     """Escalations too early and too late against the strategy."""
-    return _escalations(month, None)
+    found = _escalations(month, None)
+    return dataclasses.replace(found, notes=(*found.notes, _over(month)))
+
+
+def _over(month: Month) -> str:
+    return f"Counted over the {LOOK_BACK} months to {month.end}, as it happens to few accounts a month."
 
 
 def _escalations(month: Month, by: str | None) -> Measures:
     key = f"pressure escalations by {by}"
-    return month.shared(key, lambda: count_escalations(month.book, stages(month), by=by, period=month.window))
+    period = _window(month)
+    return month.shared(key, lambda: count_escalations(month.book, stages(month), by=by, period=period))
 
 
 @part(picture=False)
@@ -112,12 +125,12 @@ def hardship(month: Month) -> Result:
     if table.empty:
         raise NotAvailable(f"no team has {FEW} accounts that told of hardship.")
     note = f"Teams with fewer than {FEW} such accounts are left out."
-    return dataclasses.replace(found, table=table, notes=(*found.notes, note))
+    return dataclasses.replace(found, table=table, notes=(*found.notes, note, _over(month)))
 
 
 def _hardship(month: Month) -> Measures:
     """Hardship told in a conversation: what should make the calls fewer from that day on."""
-    return month.counted(hardship_pressure, period=month.window, noted=("told",))
+    return month.counted(hardship_pressure, period=_window(month), noted=("told",))
 
 
 def _late_by_branch(month: Month) -> pd.DataFrame:
