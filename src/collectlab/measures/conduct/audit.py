@@ -32,7 +32,7 @@ _SHIFT = day_of(dt.date(1970, 1, 1))
 
 def audit(
     actions: Any,
-    rules: str | Path | ContactRules | Sequence[str | Path | ContactRules],
+    rules: str | Path | ContactRules | Sequence[str | Path | ContactRules] = "cn",
     by: str | Sequence[str] | None = BY,
     *,
     accounts: Any = None,
