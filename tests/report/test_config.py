@@ -178,3 +178,12 @@ def test_split_overrides_tells_all_faults():
     with pytest.raises(ParamsError) as caught:
         config.split_overrides(["a=1", "b", "=2", "a=3"])
     assert len(caught.value.faults) == 3
+
+
+def test_contact_rules_that_are_not_there_are_told_before_the_run(project):
+    (project / "params" / "contact_rules").mkdir()
+    (project / "params" / "contact_rules" / "us.yml").write_text("jurisdiction: us\n")
+    assert config.load(write(project, contact_rules="us")).config.contact_rules == "us"
+    assert faults(write(project, contact_rules="uz")) == [
+        "contact_rules: 'uz' has no rules in contact_rules/. Allowed: us."
+    ]

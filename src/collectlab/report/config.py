@@ -41,6 +41,7 @@ class ReportConfig(BaseModel):
     horizon: int = Field(90, ge=1, le=3650)
     population: str = ""
     control: str = ""
+    contact_rules: str = ""
     params: str = ""
     notebooks: str = "notebooks"
     sections: list[str] = Field(default_factory=lambda: list(SECTIONS), min_length=1)
@@ -150,6 +151,8 @@ def load(
     params = place("params") if config.params else path.resolve().parent
     if not params.is_dir():
         faults.append(f"params: no folder {config.params!r} here or beside {path.name}.")
+    elif config.contact_rules:
+        faults.extend(_contact_rules(params / "contact_rules", config.contact_rules))
     folder = place("notebooks")
     notebooks, takes = _read_notebooks(folder, config.sections, faults)
 
@@ -250,6 +253,16 @@ def _same_type(value: Any, default: Any) -> bool:
     if isinstance(default, float):
         return isinstance(value, (int, float))
     return isinstance(value, type(default))
+
+
+def _contact_rules(folder: Path, name: str) -> list[str]:
+    """A jurisdiction that has no rules here is told before the run, not by a chapter that then lacks them."""
+    shipped = sorted(p.stem for p in folder.glob("*.yml"))
+    if name in shipped:
+        return []
+    return [
+        f"contact_rules: {name!r} has no rules in {folder.name}/. Allowed: {first_few(shipped, 40) or 'none'}."
+    ]
 
 
 def _read_notebooks(

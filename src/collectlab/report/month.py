@@ -59,6 +59,8 @@ class Month:
         Days by which cure and recovery are judged (a target of 90 days, say).
     control : str
         The arm that experiments compare with; empty = chosen by the library.
+    contact_rules : str
+        Whose rules on contacting debtors hold: a file of ``contact_rules/`` among the params, such as ``cn``.
     params : Path
         Folder with targets.yml, costs.yml, strategy.yml.
     output : Path or None
@@ -72,6 +74,7 @@ class Month:
     definition: str = "current_once"
     horizon: int = 90
     control: str = ""
+    contact_rules: str = ""
     params: Path = Path("params")
     output: Path | None = None
     _cache: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -133,7 +136,7 @@ class Month:
     @property
     def _asked(self) -> tuple[Any, ...]:
         """All that a figure of this month depends on but the book and the code."""
-        return self.label, self.definition, self.horizon, self.control, str(self.params)
+        return self.label, self.definition, self.horizon, self.control, self.contact_rules, str(self.params)
 
     @cached_property
     def recent(self) -> nw.LazyFrame:
@@ -210,6 +213,7 @@ def open_month(
     horizon: int = 90,
     population: str = "",
     control: str = "",
+    contact_rules: str = "",
     params: str | Path = "../params",
     output: str | Path | None = None,
 ) -> Month:
@@ -223,7 +227,7 @@ def open_month(
         ``YYYY-MM``.
     population : str
         A condition over the columns of ``accounts``, in SQL, that picks a part of the book; empty = all.
-    definition, horizon, control, params, output
+    definition, horizon, control, contact_rules, params, output
         As in :class:`Month`.
 
     Returns
@@ -262,6 +266,7 @@ def open_month(
         definition=definition,
         horizon=int(horizon),
         control=control,
+        contact_rules=contact_rules,
         params=Path(params),
         output=Path(output) if output else None,
     )
