@@ -103,6 +103,14 @@ def test_a_step_that_is_not_told_does_not_pay():
     assert "2nd" not in found.sentence.replace("Up to the 1st", "")
 
 
+def test_the_table_shown_leaves_out_what_is_not_told_and_says_the_rest():
+    response = response_of([100.0, 60.0], [10.0, 10.0])
+    response.table.loc[response.table["contact"] == "2nd", "contacted"] = 3
+    found = where_it_stops(response)
+    assert found.display_table()[["Contact", "Says"]].values.tolist() == [["1st", "pays"]]
+    assert found.sentence in found._repr_markdown_() and found.sentence in found._repr_html_()
+
+
 def test_prices_and_books_that_make_no_sense():
     for price in (-1, float("nan"), "ten", True):
         with pytest.raises(FrameError, match="complaint_price"):

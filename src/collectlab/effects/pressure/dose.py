@@ -79,8 +79,9 @@ class DoseResponse(EffectResult):
                 with_interval(*values)
                 for values in rows[["estimate", "conf_low", "conf_high", "unit"]].itertuples(index=False)
             ]
+        shown = shown[shown["contacted"] >= ENOUGH]  # the notes say which steps are not told
         texts = dict.fromkeys(shown.columns[3:], "text")
-        return tables.display_table(shown, formats={**self.formats, **texts})
+        return tables.display_table(shown.reset_index(drop=True), formats={**self.formats, **texts})
 
     def plot(self, outcome: str = "cured", ax: Axes | None = None) -> Axes:
         """Adjusted against naive, by step."""

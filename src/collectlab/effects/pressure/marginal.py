@@ -10,7 +10,7 @@ import pandas as pd
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
-from collectlab.effects.pressure.dose import DoseResponse
+from collectlab.effects.pressure.dose import ENOUGH, DoseResponse
 from collectlab.measures.ratios import Measures
 
 PAYS, COSTS, OPEN = "pays", "costs more than it brings", "cannot be told"
@@ -143,9 +143,11 @@ class Stops(Result):
 
     def display_table(self) -> pd.DataFrame:
         """Each step: what it brings, costs, its complaints, what is left, and what that says."""
-        if self.parts is None:
+        told = self.table["contacted"] >= ENOUGH
+        if self.parts is None or self.parts.table["contact"].nunique() != len(self.table):
             return super().display_table()
-        return self.parts.display_table().drop(columns="Days").assign(Says=list(self.table["says"]))
+        shown = self.parts.display_table().drop(columns="Days").assign(Says=list(self.table["says"]))
+        return shown[told.to_numpy()].reset_index(drop=True)
 
     def _repr_html_(self) -> str:
         import html
