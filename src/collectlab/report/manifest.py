@@ -32,7 +32,8 @@ PACKAGES = (
 
 REPLAY = (
     "Install these versions, then run in this folder: "
-    "collectlab report params/report.yml --out <another folder>. The tables come out with the same hashes."
+    "collectlab report params/report.yml --out <another folder>. The tables come out with the same hashes. "
+    "No key of the pseudonyms is needed: the book here holds them already. From the bank's own book, the same key is."
 )
 
 NAME = "manifest.json"
