@@ -134,12 +134,12 @@ def reports(rng: np.random.Generator, truth: np.ndarray, cases: int = 100) -> pd
 def test_false_namings_are_rare_and_large_gaps_are_found():
     rng = np.random.default_rng(20261122)
     alike = np.zeros((2, 10))
-    wrong = sum(len(reports(rng, alike)) > 0 for _ in range(25))
-    assert wrong <= 4  # more than 4 of 25 at 5 %: 1 run in 140
+    wrong = sum(len(reports(rng, alike)) > 0 for _ in range(20))
+    assert wrong <= 4  # more than 4 of 20 at 5 %: 1 run in 390
     one = alike.copy()
     one[0, 0] = -0.25
-    found = [reports(rng, one) for _ in range(10)]
-    assert sum((f["agent"] == "0").any() for f in found) > 7
+    found = [reports(rng, one) for _ in range(8)]
+    assert sum((f["agent"] == "0").any() for f in found) > 5
     assert sum(((f["agent"] != "0") | (f["skill"] != "0")).any() for f in found) <= 2
 
 

@@ -1,5 +1,7 @@
 """Agencies' yearly sheets against their contracts, by hand."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from collectlab.policy.agencies import load_agencies
 ENDS = ["2026-01-31", "2026-02-28", "2026-12-31"]
 
 
-def book(**change):
+def opened(**change):
     """a: placed with X on 5 February, with Y on 1 March; b and c: with X on 10 February."""
     actions = pd.DataFrame(
         {
@@ -40,6 +42,11 @@ def book(**change):
         "payments": payments,
     }  # fmt: skip
     return open_book({**frames, **change})
+
+
+@functools.cache
+def book():
+    return opened()
 
 
 def figures(sheet, agency):
@@ -112,7 +119,8 @@ def test_what_is_wrong_is_named():
         evaluation_sheet(book(), 2020)
     with pytest.raises(NotAvailable, match="name no agency"):
         evaluation_sheet(
-            book(actions=pd.DataFrame({"account_id": ["a"], "at": ["2026-02-01"], "channel": ["call"]})), 2026
+            opened(actions=pd.DataFrame({"account_id": ["a"], "at": ["2026-02-01"], "channel": ["call"]})),
+            2026,
         )
 
 
