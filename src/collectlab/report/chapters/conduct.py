@@ -24,7 +24,7 @@ _FEWEST = 5
 
 
 def _jurisdiction(month: Month) -> str:
-    told = getattr(month, "jurisdiction", "") or _OF_CURRENCY.get(str(month.book.about.currency), "")
+    told = month.contact_rules or _OF_CURRENCY.get(str(month.book.about.currency), "")
     if not told:
         raise NotAvailable("report.yml names no contact rules (contact_rules: cn, say).")
     return told
