@@ -1,6 +1,6 @@
 """What one more call does: the dose-response against the simulator's truth, on books whose truth is known.
 
-    python benchmarks/pressure.py --books 30 --processes 2 > benchmarks/pressure.txt
+    python benchmarks/pressure.py --books 24 --truth 60000 --processes 2 > benchmarks/pressure.txt
 
 Truth: accounts are lived twice with the same luck, once with a call forced on one day on which it could have been
 made, once with none on it (what else may be done that day keeps its conditional chance); all else goes on as it would.
@@ -184,7 +184,8 @@ def main() -> None:
     parser.add_argument("--books", type=int, default=30)
     parser.add_argument("--accounts", type=int, default=4_000)
     parser.add_argument("--truth", type=int, default=40_000)
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--hidden", type=float, default=0.0, help="weight of hidden traits in the choice")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     began = time.time()
@@ -192,19 +193,16 @@ def main() -> None:
         f"{args.books} books of {args.accounts:,} accounts, {MONTHS} months; truth from {args.truth:,} accounts, "
         f"{args.rounds} days each; seeds {SEED + 1} and on."
     )
+    title = (
+        "Collectors choose by hidden traits too: adjustment cannot see them"
+        if args.hidden
+        else "Collectors choose by what the book shows"
+    )
     with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
-        for hidden, books, title in (
-            (0.0, args.books, "Collectors choose by what the book shows"),
-            (
-                1.0,
-                max(args.books // 3, 2),
-                "Collectors choose by hidden traits too: adjustment cannot see them",
-            ),
-        ):
-            true = truth(args.truth, args.rounds, hidden)
-            tasks = [(SEED + 1 + k, args.accounts, hidden) for k in range(books)]
-            found = pd.concat(pool.map(book, tasks, chunksize=1), ignore_index=True)
-            report(found, true, title)
+        true = truth(args.truth, args.rounds, args.hidden)
+        tasks = [(SEED + 1 + k, args.accounts, args.hidden) for k in range(args.books)]
+        found = pd.concat(pool.map(book, tasks, chunksize=1), ignore_index=True)
+        report(found, true, title)
     print(f"{(time.time() - began) / 60:.0f} minutes", file=sys.stderr)
 
 
