@@ -6,7 +6,7 @@ skill. Counted: reports that name anybody who is not below the average in that s
 ``books``: simulated banks of 2,000 accounts without planted problems, whose agents are all alike: reports that name
 anybody; and, of the first six, the same bank where the records of a tenth of one agent's contacts are struck out.
 
-    python benchmarks/training.py [books]     (default 30; 2 processes)
+    python benchmarks/training.py [books]     (default 26; 2 processes)
 """
 
 from __future__ import annotations
@@ -102,4 +102,4 @@ def main(books: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 30)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 26)
