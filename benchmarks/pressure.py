@@ -7,6 +7,7 @@ made, once with none on it (what else may be done that day keeps its conditional
 The days count by p (1 - p), p the chance of a call that day, as in the estimand. Books: seeded, without planted
 problems. "naive by totals" is the slope of cure within 30 days on the number of calls in those days, from the first
 day on the work list: the curve people draw. Not run in CI; some minutes on two idle cores.
+``--hidden 1`` lets the collectors choose by latent traits too, which no adjustment can see.
 """
 
 from __future__ import annotations
