@@ -224,7 +224,9 @@ def error_towards(
     error = max(known, default=math.nan)
     if unit == "share" and 0 <= estimate <= 1 and n > 0:
         seen, null = estimate * (1 - estimate) / n, _variance(comparison, n)
-        design = (error * error / seen) if seen > 0 and error > 0 else 1.0
+        # A bound of an interval near 0 or 1 is no standard error: where one is given, that tells the design.
+        spread = std_error if math.isfinite(std_error) and std_error > 0 else error
+        design = (spread * spread / seen) if seen > 0 and spread > 0 else 1.0
         floor = math.sqrt(null * max(design, 1.0)) if math.isfinite(null) else math.nan
         error = max((v for v in (error, floor) if math.isfinite(v)), default=math.nan)
     return error
