@@ -313,6 +313,8 @@ def test_wrong_questions():
     assert len(told.value.faults) == 2 and "Did you mean team" in told.value.faults[0]
     with pytest.raises(FrameError, match="no column 'channel'"):
         audit(log.drop(columns="channel"), "us", folder=FOLDER)
+    with pytest.raises(FrameError, match=r"connected is VARCHAR\. Allowed: true or false"):
+        audit(log.assign(connected="perhaps"), "us", folder=FOLDER)
     with pytest.raises(NotAvailable, match="no actions"):
         audit(log.iloc[:0], "us", folder=FOLDER)
     with pytest.raises(NotAvailable, match="no actions"):

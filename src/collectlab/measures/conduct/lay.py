@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 PART = 3_000_000
 #: Columns of the log that a rule may need, beside account, time and channel.
 OPTIONAL = ("action_id", "customer_id", "outcome", "party", "connected", "consent", "agreed", "number")
+FLAGS = ("connected", "consent", "agreed")
 #: More groups than this are no table.
 MOST_GROUPS = 5_000
 _FRESH = itertools.count(1)
@@ -125,6 +126,9 @@ def _lay(
     else:
         accounts_view, known = "", {}
     kinds = _kinds(source)
+    odd = {c: kinds[c] for c in FLAGS if kinds.get(c, "").startswith(("VARCHAR", "DATE", "TIME"))}
+    if odd:
+        raise FrameError([f"{name} is {kind}. Allowed: true or false." for name, kind in odd.items()])
     at, local, has_hours, zoned = times(source, kinds["at"], time_zone, known, zone_of_frame)
 
     owners = fresh("owners")
