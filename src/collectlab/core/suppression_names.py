@@ -9,7 +9,7 @@ import pandas as pd
 #: Columns that count what a row rests on, in the order in which they are taken.
 COUNTS = (
     "n", "control_n", "customers", "accounts", "episodes", "cases", "plans", "loans", "account_months",
-    "debtors", "judged", "checked", "started", "eligible", "size", "count", "agreed", "at_risk", "answers", "contacts", "attempts", "actions", "due", "batches_of_accounts",
+    "debtors", "contacted", "called", "visited", "reached", "judged", "checked", "started", "eligible", "size", "count", "agreed", "at_risk", "answers", "contacts", "attempts", "actions", "due", "batches_of_accounts",
     "surveys", "visits", "letters", "calls", "payers", "members", "people", "weeks", "account_weeks",
 )  # fmt: skip
 
