@@ -242,7 +242,9 @@ class TestPlans:
 class TestPressed:
     def pressed(self, later: list[tuple], **options):
         rows = [("a", "2026-03-02 10:00", "call", "hardship", "T"), *later]
-        return hardship_pressed(book_of({"a": LATE, "b": LATE}, actions=actions(rows)), **options)
+        return hardship_pressed(
+            book_of({"a": LATE, "b": LATE}, actions=actions(rows)), **{"per_week": 1, **options}
+        )
 
     @pytest.mark.parametrize("second, often", [("2026-03-09", 1), ("2026-03-10", 0)])
     def test_two_in_seven_days(self, second, often):
@@ -283,7 +285,7 @@ class TestPressed:
     def test_the_planted_team_is_found_and_without_it_none_stands_out(self):
         by_team = {}
         for problems in (("pressed_hardship",), ()):
-            bank = simulate(accounts=2500, months=15, problems=problems, truth_accounts=0)
+            bank = simulate(accounts=3000, seed=102, problems=problems, truth_accounts=0)
             table = hardship_pressed(open_book(bank.book_tables), by="team").table
             table = table[(table["measure"] == "too_often") & (table["cases"] >= 30)].set_index("team")
             by_team[problems] = table.filter(like="Call", axis=0)

@@ -79,8 +79,10 @@ def hardship_cases(
     counted = engine.collect(first.select(n=row_count()))["n"].iloc[0]
     if not counted:
         raise NotAvailable("there is no hardship noted in this book or period.")
-    words = f"“{'”, “'.join(str(r).replace('_', ' ') for r in reasons)}”"
-    return first, by, (f"Hardship is noted by an action's outcome, or by the reasons {words}.",)
+    words = (
+        ", or by the reasons " + ", ".join(str(r).replace("_", " ") for r in reasons) if len(reasons) else ""
+    )
+    return first, by, (f"Hardship is noted by the outcome of an action{words}.",)
 
 
 def with_groups(book: Any, cases: nw.LazyFrame, by: list[str]) -> tuple[nw.LazyFrame, list[str]]:

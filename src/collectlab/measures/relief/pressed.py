@@ -28,10 +28,10 @@ def hardship_pressed(
     by: str | Sequence[str] | None = None,
     period: Period = None,
     days: int = 60,
-    per_week: int = 1,
+    per_week: int = 2,
     channels: Sequence[str] = ALLOWED,
     pressure: Sequence[str] = PRESSURE,
-    reasons: Sequence[str] = HARDSHIP_REASONS,
+    reasons: Sequence[str] | None = None,
     definition: str = "current_once",
     conf_level: float = 0.95,
 ) -> Measures:
@@ -65,8 +65,11 @@ def hardship_pressed(
         What the strategy allows while hardship is noted (strategy.yml, ``hardship``).
     pressure : sequence of str
         Channels that count as pressure.
-    reasons, definition
-        As in :func:`~collectlab.measures.relief.offered.relief_offered`.
+    reasons : sequence of str, optional
+        Reasons that note hardship besides the outcome ``hardship``. Default none, unless actions tell no outcomes: a
+        reason taken down may be wrong, but who was told of hardship on a call knows of it.
+    definition : str
+        The named definition of cure, for the ends of the episodes.
     conf_level : float
         Level of the intervals.
 
@@ -92,11 +95,14 @@ def hardship_pressed(
     ...     "actions": pd.DataFrame({"account_id": ["a"] * 3, "channel": ["call"] * 3,
     ...         "at": ["2026-03-02 10:00", "2026-03-04 10:00", "2026-03-06 10:00"],
     ...         "outcome": ["hardship", "no_answer", "refusal"]})})
-    >>> hardship_pressed(book).wide()[["cases", "too_often", "other_channel"]].values.tolist()
+    >>> hardship_pressed(book, per_week=1).wide()[["cases", "too_often", "other_channel"]].values.tolist()
     [[1.0, 1.0, 0.0]]
     """
     if not isinstance(days, int) or days < 1 or not isinstance(per_week, int) or per_week < 0:
         raise FrameError(f"days is {days}, per_week {per_week}. Allowed: whole days ≥ 1, whole actions ≥ 0.")
+    if reasons is None:
+        said = book.has("actions") and "outcome" in book.columns("actions")
+        reasons = () if said else HARDSHIP_REASONS
     cases, by, notes = hardship_cases(book, by=by, period=period, reasons=reasons, definition=definition)
     last = day_of(book.as_of)
     every = engine.collect(cases.select(n=row_count()))["n"].iloc[0]
