@@ -64,10 +64,11 @@ def test_recovery_by_a_plain_loop(month):
     paid["paid_on"] = pd.to_datetime(paid["paid_on"])
     first, last = (pd.Timestamp(d) for d in month.window)
     top = base = 0.0
+    of_account = dict(list(paid.groupby("account_id")))
     for account, own in spells.groupby("account_id"):
         own = own.sort_values("started_on")
         starts = [pd.Timestamp(d) for d in own["started_on"]]
-        money = paid[paid["account_id"] == account]
+        money = of_account.get(account, paid.iloc[:0])
         for k, row in enumerate(own.itertuples()):
             start = starts[k]
             if (

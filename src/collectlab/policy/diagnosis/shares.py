@@ -9,8 +9,10 @@ effect :math:`\alpha_g` then moves the KPI by
 the part that would go if g did as the other groups of d do with the same cases. A step m goes with
 :math:`\gamma` per unit (same regression, among those still overdue after its day), so that a group which does it
 less often owes :math:`Q_g (\delta_g - \bar\delta_{-g})\,\gamma / B` to it, δ being the group's effect on the step
-itself (Gelbach 2016, "When Do Covariates Matter?", Journal of Labor Economics 34, 509–543). All of it is a function
-of sums over cells, so the delete-a-group jackknife over customers needs no second pass.
+itself (Gelbach 2016, "When Do Covariates Matter?", Journal of Labor Economics 34, 509–543). Groups that go wrong
+only together get an indicator of their own: their part is what they owe beyond what each of the groups alone leads
+one to expect. All of it is a function of sums over cells, so the delete-a-group jackknife over customers needs no
+second pass. Of rare events the error is that of √observed − √expected, nearly the same however many there are.
 """
 
 from __future__ import annotations
@@ -68,12 +70,14 @@ class Shares:
         """How many standard errors each number lies from 0."""
         with np.errstate(invalid="ignore", divide="ignore"):
             plain, rooted = self.estimate / self.std_error, self.root / self.root_error
+        # where nothing was seen and less than nothing expected, the two scales disagree: nothing is known
+        rooted = np.where(rooted * plain < 0, 0.0, rooted)
         return np.where(np.isfinite(rooted), rooted, plain)
 
     def interval(self, i: int, quantile: float) -> tuple[float, float]:
         """``estimate`` ± ``quantile`` standard errors, for rare events on the scale of the root."""
         value, root, error = self.estimate[i], self.root[i], self.root_error[i]
-        if not (np.isfinite(root) and error > 0 and root != 0):
+        if not (np.isfinite(root) and error > 0 and root * value > 0):
             return value - quantile * self.std_error[i], value + quantile * self.std_error[i]
         seen = (value + root**2) / (2 * root)  # √observed: its square less (seen − root)² is the value
         ends = [min(root + s * quantile * error, seen) for s in (-1, 1)]
@@ -191,18 +195,19 @@ def _against(effect: np.ndarray, size: np.ndarray, pairs: list[tuple[int, np.nda
         return np.array([size[i] * (effect[i] - size[r] @ effect[r] / size[r].sum()) for i, r in pairs])
 
 
-def _rooted(observed: np.ndarray, part: np.ndarray) -> np.ndarray:
-    """√observed − √expected; the expected, which may come out at nothing, is at least a twentieth."""
+def _rooted(observed: np.ndarray, part: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """√observed − √expected; the expected, which may come out below nothing, is at least half the usual number."""
     with np.errstate(invalid="ignore"):
-        return np.sqrt(observed) - np.sqrt(np.maximum(observed - part, 0.05 * observed))
+        return np.sqrt(observed) - np.sqrt(np.maximum(observed - part, 0.5 * usual))
 
 
 def _drawn(
-    statistic: Callable[[np.ndarray], np.ndarray], by_group: np.ndarray
+    statistic: Callable[[np.ndarray], np.ndarray], by_group: np.ndarray, least: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     """(4, K) numbers, errors, roots, their errors; and (R, K) the numbers with each replicate group left out.
 
-    ``statistic`` returns (2, K): the numbers, and √observed − √expected where events are rare.
+    ``statistic`` returns (2, K): the numbers, and √observed − √expected where events are rare, whose error is at
+    ``least`` that of a Poisson number.
     """
     total = by_group.sum(axis=0)
     held = (by_group != 0).reshape(GROUPS, -1).any(axis=1)
@@ -212,7 +217,16 @@ def _drawn(
     used = int(held.sum())
     spread = ((drawn - estimate) ** 2).sum(axis=0)
     error = np.sqrt((used - 1) / used * spread) if used > 1 else estimate * np.nan
-    return np.stack([estimate[0], error[0], estimate[1], error[1]]), drawn[:, 0]
+    return np.stack([estimate[0], error[0], estimate[1], np.maximum(error[1], least)]), drawn[:, 0]
+
+
+def _poisson(cells: Cells) -> float:
+    """The error of the root of a Poisson number is a half; here in the KPI's unit."""
+    now = cells.table[cells.table["period"] == "now"]
+    events = now.loc[now["top"] > 0, "top"]
+    if not cells.rare or events.empty:
+        return 0.0
+    return float(0.5 * np.sqrt(events.min() / now["base"].sum()))
 
 
 class _Crossings:
@@ -246,6 +260,7 @@ class _Crossings:
             with np.errstate(invalid="ignore", divide="ignore"):
                 plain, rooted = estimate / error, root / root_error
             t = np.nan_to_num(bad * np.where(np.isfinite(rooted), rooted, plain))
+            t = np.where(rooted * plain < 0, 0.0, t)
             # of two sides of one contrast (partner loans worse, all others better) the bad one is the cause, and
             # of those that stand out the one that says most
             sound = (t > 0) & (2 * stdtr(GROUPS - 1, -np.abs(t)) * tests <= 0.05)
@@ -279,9 +294,11 @@ class _Crossings:
                 theta = np.where(alone > 1e-6 * size, rest / alone, np.nan)
             part = size * theta / b[0]
             self.fit = theta**2 * alone
-            return np.stack([part, _rooted(events / b[0], part) if rare else part * np.nan])
+            return np.stack(
+                [part, _rooted(events / b[0], part, level * of / b[0]) if rare else part * np.nan]
+            )
 
-        found = _drawn(together, laid)
+        found = _drawn(together, laid, _poisson(self.cells))
         together(laid.sum(axis=0))  # the fit is that of everybody
         return found
 
@@ -313,7 +330,9 @@ def shares_of(cells: Cells, smallest: int, bad: float) -> Shares:
         level = t[0] / b[0]
         effect, size = _solve(gram, t - level * b, basis), gram[0]
         groups = np.array([*_against(effect, size, pairs), *(size * effect)[added]]) / b[0]
-        with_roots = _rooted(t[told_of] / b[0], groups) if cells.rare else groups * np.nan
+        with_roots = (
+            _rooted(t[told_of] / b[0], groups, level * b[told_of] / b[0]) if cells.rare else groups * np.nan
+        )
         roots = np.array([np.nan, np.nan, *with_roots])
         if not has_before:
             return np.stack([np.array([level, np.nan, *groups]), roots])
@@ -328,7 +347,7 @@ def shares_of(cells: Cells, smallest: int, bad: float) -> Shares:
         return np.stack([np.array([level / level0 - 1, mix / level0, *(moved / level0)]), roots * np.nan])
 
     def block(statistic, by_group: np.ndarray, rows: list[dict]) -> None:
-        blocks.append((pd.DataFrame(rows), *_drawn(statistic, by_group)))
+        blocks.append((pd.DataFrame(rows), *_drawn(statistic, by_group, _poisson(cells))))
 
     def row(dimension: str, group: str, n: int, of: tuple[str, str] = ("", "")) -> dict:
         return {"dimension": dimension, "group": group, "n": n, "of_dimension": of[0], "of_group": of[1]}
@@ -418,8 +437,9 @@ def _within(cells: Cells, inner: str, outer: str, between: list[str], smallest: 
         gram, t, b = total[:, :p], total[:, p], total[:, p + 1]
         part = _against(_solve(gram, t - t[0] / b[0] * b, basis), gram[0], pairs) / b[0]
         with np.errstate(invalid="ignore", divide="ignore"):
-            seen = t[[i for i, _ in pairs]] / b[0]
-            return np.stack([part, _rooted(seen, part) if cells.rare else part * np.nan])
+            own = [i for i, _ in pairs]
+            seen, usual = t[own] / b[0], t[0] / b[0] * b[own] / b[0]
+            return np.stack([part, _rooted(seen, part, usual) if cells.rare else part * np.nan])
 
     told = []
     for i, _ in pairs:
