@@ -22,12 +22,12 @@ PARAMS = Path(__file__).parents[1] / "params"
 
 #: problem -> (where it was planted, the measures that may show it).
 PLANTED = {
-    "night_calls": ("Call team 3", ("night_contacts", "rule_breaches")),
+    "night_calls": ("Call team 3", ("night_contacts", "hours_breaches")),
     "unrecorded_calls": ("Agency 2", ("unrecorded",)),
-    "wrong_numbers": ("Branch 07", ("wrong_numbers", "dead_numbers", "contactability")),
+    "wrong_numbers": ("Branch 07", ("wrong_numbers", "contactability")),
     "loose_partner_loans": ("partner", ("bad_rate",)),
-    "late_stage": ("Branch 04", ("late_escalation", "late_step")),
-    "pressed_hardship": ("Call team 1", ("hardship_pressed", "hardship_pressure")),
+    "late_stage": ("Branch 04", ("late_step",)),
+    "pressed_hardship": ("Call team 1", ("hardship_pressure",)),
 }
 PLACES = ("team", "agency", "branch", "agent", "collector", "region")
 
@@ -41,7 +41,7 @@ def one(task: tuple[int, int, bool]) -> tuple[bool, list[tuple[str, str, str, fl
 
     began = time.perf_counter()
     bank = simulate(accounts, seed=seed, problems=MILD if planted else (), truth_accounts=0)
-    month = open_month(bank.book_tables, "2026-10", params=PARAMS)
+    month = open_month(bank.book_tables, "2026-10", contact_rules="cn", params=PARAMS)
     found = evidence.findings(month)
     rows = [
         (f.measure, f.group, f.row, round(f.severity, 4), rank)

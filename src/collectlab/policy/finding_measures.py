@@ -42,6 +42,55 @@ MEASURES = {
         breach=True,
         grouped="limit",
     ),
+    "hours_breaches": Measure(
+        "share of contacts outside the permitted hours",
+        limit="night_contact_share",
+        area="legal",
+        breach=True,
+        grouped="limit",
+    ),
+    "frequency_breaches": Measure(
+        "share of contacts beyond the permitted number",
+        limit="contact_breach_share",
+        area="legal",
+        breach=True,
+        grouped="limit",
+    ),
+    "hold_breaches": Measure(
+        "share of contacts while the account was on hold",
+        limit="contact_breach_share",
+        area="legal",
+        breach=True,
+        grouped="limit",
+    ),
+    "third_party_breaches": Measure(
+        "share of contacts made with a third party although the debtor was not lost", area="legal"
+    ),
+    "late_step": Measure(
+        "share of accounts still overdue without any of the stage's own actions by the day the first is due",
+        area="process",
+    ),
+    "early_escalation": Measure(
+        "share of actions through a channel that opens only in a later stage",
+        limit="early_escalation_share",
+        area="process",
+        grouped="limit",
+    ),
+    "unfollowed_promises": Measure(
+        "share of broken promises that nobody followed up within a week",
+        limit="unfollowed_promise_share",
+        area="process",
+        grouped="limit",
+    ),
+    "incomplete_records": Measure(
+        "share of attempts whose result, party or agent is not noted",
+        limit="incomplete_record_share",
+        area="process",
+        grouped="limit",
+    ),
+    "hardship_pressure": Measure(
+        "number of calls and visits a week to an account that told of hardship", unit="ratio", area="training"
+    ),
     "uncovered": Measure(
         "share of delinquent accounts without any action",
         limit="uncovered_share",

@@ -81,6 +81,10 @@ GAINS = {
     "redefault": ("relapses avoided", "cures"),
     "complaints": ("complaints avoided", "contacts"),
     "night_contacts": ("contacts at night avoided", "attempts"),
+    "hours_breaches": ("contacts outside the permitted hours avoided", "contacts"),
+    "frequency_breaches": ("contacts beyond the permitted number avoided", "contacts"),
+    "unfollowed_promises": ("broken promises followed up", "promises"),
+    "incomplete_records": ("attempts noted in full", "attempts"),
     "unrecorded": ("contacts recorded", "contacts"),
     "uncovered": ("delinquent accounts acted upon", "delinquent"),
     "late_first_contact": ("episodes contacted in time", "episodes"),
@@ -88,14 +92,68 @@ GAINS = {
     "roll_rates": ("accounts that do not roll deeper", "open_accounts"),
 }
 
+_LOCK = Remedy(
+    area="technology",
+    change="Lock the dialler outside the permitted hours, and review the contacts made at night",
+    whom="{who}",
+    risk="Each contact at night is a breach that a regulator can sanction; the lock itself carries none.",
+    failing="Any contact in the locked hours in next month's action log.",
+)
+_COUNT = Remedy(
+    area="technology",
+    change="Let the dialler refuse what the contact rules forbid, and review the contacts that broke them",
+    whom="{who}",
+    risk="Each is a breach that a regulator can sanction; a count per account must span all channels and agencies.",
+    failing="Any further violation in next month's action log.",
+)
+
 #: By measure, where the measure itself says what to do.
 _BY_MEASURE = {
-    "night_contacts": Remedy(
-        area="technology",
-        change="Lock the dialler outside the permitted hours, and review the contacts made at night",
+    "night_contacts": _LOCK,
+    "hours_breaches": _LOCK,
+    "frequency_breaches": _COUNT,
+    "hold_breaches": _COUNT,
+    "third_party_breaches": Remedy(
+        area="training",
+        change="Have {who} try the debtor first and speak to others only as the rules allow; listen to a sample of such calls",
         whom="{who}",
-        risk="Each contact at night is a breach that a regulator can sanction; the lock itself carries none.",
-        failing="Any contact in the locked hours in next month's action log.",
+        risk="Telling a third party of a debt is a breach of privacy that cannot be taken back.",
+        failing="The share of contacts with third parties does not fall within two months.",
+    ),
+    "late_step": Remedy(
+        area="process",
+        change="Hand accounts of {who} to the next stage on its day, with a list each morning of those that entered it",
+        whom="{who}",
+        risk="Harder work sooner also reaches people about to pay; watch complaints.",
+        failing="The share without the stage's own actions by their day is not that of the others after two months.",
+    ),
+    "early_escalation": Remedy(
+        area="process",
+        change="Bar channels of later stages for accounts of {who} until the strategy opens them",
+        whom="{who}",
+        risk="A few cases justify it (fraud, flight): let them through by name and reason.",
+        failing="Actions through barred channels in next month's log.",
+    ),
+    "unfollowed_promises": Remedy(
+        area="process",
+        change="Put each broken promise on the next day's work list",
+        whom="whoever took the promise",
+        risk="A payment under way may cross with the call: wait out the days of grace.",
+        failing="The share not followed up within a week stays above the limit next month.",
+    ),
+    "incomplete_records": Remedy(
+        area="technology",
+        change="Make result, party and agent required before an attempt can be closed",
+        whom="the owner of the collection system",
+        risk="A required field invites a quick wrong entry: check a sample.",
+        failing="The share incomplete stays above the limit next month.",
+    ),
+    "hardship_pressure": Remedy(
+        area="training",
+        change="Stop standard pressure by {who} on accounts that told of hardship, and hand them to the hardship desk the same day",
+        whom="{who}",
+        risk="Pressing people in hardship is a legal and a human risk; some will claim hardship to be left alone.",
+        failing="Calls and visits a week to such accounts are not those of the other teams next month.",
     ),
     "unrecorded": Remedy(
         area="technology",
@@ -237,12 +295,20 @@ EXPLAINED_BY = {
         "late_first_contact",
         "contactability",
         "wrong_numbers",
+        "late_step",
         "arm",
     },
     "sustained_cure_rate": {"cure", "sustained_cure", "redefault", "hardship_unserved", "uncovered", "arm"},
     "promise_kept_rate": {"promises_kept", "hardship_unserved"},
-    "satisfaction": {"satisfaction", "complaints", "night_contacts", "hardship_unserved"},
-    "complaints_per_1000_contacts": {"complaints", "night_contacts"},
+    "satisfaction": {
+        "satisfaction",
+        "complaints",
+        "night_contacts",
+        "hours_breaches",
+        "hardship_unserved",
+        "hardship_pressure",
+    },
+    "complaints_per_1000_contacts": {"complaints", "night_contacts", "hours_breaches", "hardship_pressure"},
     "new_loan_bad_rate": {"bad_rate"},
     "delinquency_change": {"delinquency", "roll_rates", "redefault", "bad_rate", "concentration"},
     "cost_per_100_recovered": {"wrong_numbers", "contactability", "arm"},

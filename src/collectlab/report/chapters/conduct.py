@@ -17,17 +17,14 @@ from collectlab.measures.conduct import Audit, ContactRules, audit, load_rules
 from collectlab.report.month import Month
 from collectlab.report.parts import part
 
-#: Whose rules hold where report.yml does not say: that of the book's currency.
-_OF_CURRENCY = {"CNY": "cn"}
 #: Fewer violations than this single nobody out.
 _FEWEST = 5
 
 
 def _jurisdiction(month: Month) -> str:
-    told = month.contact_rules or _OF_CURRENCY.get(str(month.book.about.currency), "")
-    if not told:
+    if not month.contact_rules:
         raise NotAvailable("report.yml names no contact rules (contact_rules: cn, say).")
-    return told
+    return month.contact_rules
 
 
 def _rules(month: Month) -> ContactRules:

@@ -15,7 +15,7 @@ from collectlab.core.results import Result
 from collectlab.measures import actions, cure, portfolio, roll_rates
 from collectlab.policy.evidence import evidence as evidence_of
 from collectlab.policy.findings import Findings, find
-from collectlab.report.chapters import kpis, leagues, trials
+from collectlab.report.chapters import conduct, kpis, leagues, pressure, process, relief, trials
 from collectlab.report.month import WINDOW_MONTHS, Month, months_before
 
 
@@ -40,6 +40,8 @@ def _collect(month: Month) -> dict[str, pd.DataFrame]:
             continue
         if len(table):
             found[name] = table
+    if "hours_breaches_by_team" in found:  # the audit knows the rules in force, and counts the same contacts
+        found.pop("night_contacts_by_team", None)
     return found
 
 
@@ -179,6 +181,14 @@ def _teams(month: Month) -> pd.DataFrame:
     )
 
 
+#: An agency stands among the teams where an action names no team of the bank.
+_AUDITED = (
+    "hours_breaches_by_team",
+    "frequency_breaches_by_team",
+    "third_party_breaches_by_team",
+    "hold_breaches_by_team",
+)
+
 _SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
     "scorecard": lambda m: kpis.scorecard(m).table,
     "cure_by_branch": _cure_by("branch"),
@@ -230,6 +240,13 @@ _SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {
         contact="first action",
         measure="within 7 days",
     ),
+    **{name: conduct.SOURCES[name] for name in _AUDITED},
+    "late_step_by_branch": process.SOURCES["late_step_by_branch"],
+    "early_escalation_by_branch": pressure.SOURCES["early_escalation_by_branch"],
+    "unfollowed_promises": process.SOURCES["unfollowed_promises"],
+    "incomplete_records": process.SOURCES["incomplete_records"],
+    "hardship_pressure_by_team": pressure.SOURCES["hardship_pressure_by_team"],
+    "hardship_unserved": relief.SOURCES["hardship_unserved"],
     "experiment": lambda m: trials.strategies(m).table,
     "reconciliation": lambda m: m.book.reconciliation,
     "missing_tables": _missing_tables,

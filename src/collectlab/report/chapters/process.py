@@ -236,9 +236,8 @@ def _late_steps(month: Month) -> pd.DataFrame:
     table = (
         table[table["measure"] == "not_in_time"].rename(columns={"judged": "n"}).dropna(subset=["estimate"])
     )
-    # Bare shares: where all but a few are late, the jackknife's error says little of what the error would be
-    # if the branch were like the others, which the rule takes from the others' share.
-    return table[["branch", "n", "estimate", "unit"]].reset_index(drop=True)
+    columns = ["branch", "n", "estimate", "std_error", "conf_low", "conf_high", "unit"]
+    return table[columns].reset_index(drop=True)
 
 
 def _unfollowed(month: Month) -> pd.DataFrame:
