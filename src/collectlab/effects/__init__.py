@@ -20,10 +20,13 @@ from collectlab.effects.experiment_times import experiment_curves
 from collectlab.effects.experiment_worth import worth
 from collectlab.effects.league import League, league
 from collectlab.effects.league_cases import league_cases
+from collectlab.effects.legal import against_not_sued
 from collectlab.effects.plan import ExperimentPlan, read_plan
 from collectlab.effects.plan_status import status
 from collectlab.effects.policy_panel import branch_months, never_drawn, payment_days, series_months
+from collectlab.effects.pressure import dose_response, where_it_stops
 from collectlab.effects.questions import load_questions
+from collectlab.effects.relief import relief_effect, relief_verdicts
 from collectlab.effects.segments import Segments, by_segment
 from collectlab.effects.sequential import ConfidenceSequence, confidence_sequence
 from collectlab.effects.series import interrupted_series
@@ -35,6 +38,7 @@ from collectlab.effects.target_trial import (
     refuse_later,
     target_trial,
 )
+from collectlab.effects.training import training_needs
 from collectlab.effects.verdict import Verdict, grade, rule, verdict, verdicts
 
 __all__ = [
@@ -49,6 +53,7 @@ __all__ = [
     "Segments",
     "TargetTrial",
     "Verdict",
+    "against_not_sued",
     "answer_change",
     "answer_channel",
     "answer_choice",
@@ -63,6 +68,7 @@ __all__ = [
     "confidence_sequence",
     "differences",
     "discontinuity",
+    "dose_response",
     "enrolment_pace",
     "experiment",
     "experiment_checks",
@@ -79,6 +85,8 @@ __all__ = [
     "power",
     "read_plan",
     "refuse_later",
+    "relief_effect",
+    "relief_verdicts",
     "rule",
     "sample_size",
     "series_months",
@@ -86,7 +94,9 @@ __all__ = [
     "stage_jump",
     "status",
     "target_trial",
+    "training_needs",
     "verdict",
     "verdicts",
+    "where_it_stops",
     "worth",
 ]

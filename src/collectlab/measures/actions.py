@@ -31,6 +31,7 @@ from collectlab.measures.actions_teams import team_comparison
 from collectlab.measures.costs_touch import contact_made, with_cost
 from collectlab.measures.flows import UNIT
 from collectlab.measures.groups import MISSING, by_keys
+from collectlab.measures.intensity import escalations, hardship_pressure, intensity
 from collectlab.measures.ratios import Counts, Measures, Ratio, count, measured
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ __all__ = [
     "complaints",
     "contact_hours",
     "coverage_by_stage",
+    "escalations",
+    "hardship_pressure",
+    "intensity",
     "legal_cases",
     "promises",
     "reactions",

@@ -6,6 +6,8 @@
 >>> cl.policy.recommend(found)                                                            # doctest: +SKIP
 """
 
+from collectlab.policy.agencies import load_agencies
+from collectlab.policy.diagnosis import Diagnosis, diagnose
 from collectlab.policy.evidence import evidence
 from collectlab.policy.findings import Finding, Findings, find
 from collectlab.policy.findings import find as findings
@@ -15,6 +17,7 @@ from collectlab.policy.strategy import Strategy, load_strategy
 from collectlab.policy.targets import Targets, load_targets
 
 __all__ = [
+    "Diagnosis",
     "Finding",
     "Findings",
     "Recommendation",
@@ -22,9 +25,11 @@ __all__ = [
     "Scorecard",
     "Strategy",
     "Targets",
+    "diagnose",
     "evidence",
     "find",
     "findings",
+    "load_agencies",
     "load_strategy",
     "load_targets",
     "recommend",
