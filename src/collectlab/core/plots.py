@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from collectlab.core.tables import readable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -167,7 +169,7 @@ def dots(
         ax.axvline(0, color="#444444", linewidth=0.8)
     elif lowest >= 0:
         ax.set_xlim(left=0)
-    ax.set_yticks(place, labels)
+    ax.set_yticks(place, [str(readable(label)) for label in labels])
     ax.set_ylim(-0.7, len(labels) - 0.3)
     level_axis(ax)
     ax.set_xlabel(xlabel)
@@ -203,7 +205,7 @@ def lines(
             part["estimate"],
             style,
             color=colour,
-            label=label,
+            label=str(readable(label)),
             linewidth=1.7,
             marker=None if many else "o",
             markersize=3,

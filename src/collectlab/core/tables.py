@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -33,6 +34,20 @@ _GUESSES = {
     "id": "text",
 }
 
+#: Names whose letters alone say nothing to a reader.
+_HEADS = {
+    "n": "Number",
+    "sd": "Standard deviation",
+    "p90": "90th percentile",
+    "p99": "99th percentile",
+    "conf_low": "Interval from",
+    "conf_high": "Interval to",
+}
+
+#: Columns that tell a reader which name to look for in the data: written as they are.
+_NAMES = frozenset({"column", "columns", "table", "field", "file", "parameter"})
+_SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+")
+
 
 def format_value(value: object, kind: str) -> str:
     """One value in the unit ``kind``; a missing one is a dash."""
@@ -54,8 +69,8 @@ def format_value(value: object, kind: str) -> str:
             text = f"{100 * number:+,.1f} pp"
         case "money":
             text = f"{number:,.0f}"
-        case "money2":
-            text = f"{number:,.2f}"
+        case "money2":  # cents say nothing beside thousands
+            text = f"{number:,.2f}" if abs(number) < 1000 else f"{number:,.0f}"
         case "days":
             text = f"{number:,.1f}"
         case "count":
@@ -83,12 +98,25 @@ def _is_number(value: object) -> bool:
 
 
 def humanise(column: str) -> str:
-    """``days_past_due`` → ``Days past due``."""
+    """``days_past_due`` → ``Days past due``; a name that is a mere letter in words."""
+    if str(column) in _HEADS:
+        return _HEADS[str(column)]
     text = str(column).replace("_", " ").strip()
     text = text[:1].upper() + text[1:]
     for short, long in (("Dpd", "DPD"), (" dpd", " DPD"), ("Kpi", "KPI"), ("P value", "p-value")):
         text = text.replace(short, long)
     return text
+
+
+def readable(value: object) -> object:
+    """A key of the data as a reader's words: ``payment_plan`` → ``payment plan``; all else as it is.
+
+    Examples
+    --------
+    >>> readable("payment_plan"), readable("Call team 1"), readable(3)
+    ('payment plan', 'Call team 1', 3)
+    """
+    return value.replace("_", " ") if isinstance(value, str) and _SNAKE.fullmatch(value) else value
 
 
 def guess_kind(column: str) -> str:
@@ -125,7 +153,8 @@ def display_table(
         kind = formats.get(column) or guess_kind(column)
         if kind == "hidden":
             continue
-        out[humanise(column)] = [format_value(v, kind) for v in table[column]]
+        as_it_is = kind == "text" or column in _NAMES
+        out[humanise(column)] = [format_value(v if as_it_is else readable(v), kind) for v in table[column]]
     return pd.DataFrame(out, index=range(len(table)), dtype=object)
 
 
