@@ -90,7 +90,7 @@ class Findings(Result):
                 "Area": f.area.replace("_", " "),
                 "Severity": f.grade,
                 "How sure": f.how_sure,
-                "Evidence": f"{f.table} [{f.row}]",
+                "Evidence": f"{f.table} [{f.row}]".replace("_", " "),
             }
             for f in self.items
         ]
