@@ -107,16 +107,26 @@ CASES = [
     # ------------------------------------------------------------------ China, guideline of January 2026
     Case(
         "cn_cba_quiet_hours",
-        "edges, consent, and the day it was published",
+        "edges, agreement, and the day it was published",
         """
-        account | at               | channel | connected | consent | violation
+        account | at               | channel | connected | agreed  | violation
         a       | 2026-01-29 23:00 | call    | yes       |         | no: not yet published
         a       | 2026-01-30 23:00 | call    | yes       |         | yes: published that day
         b       | 2026-03-03 21:59 | call    | yes       | no      | no: before 22:00
-        c       | 2026-03-03 22:00 | call    | yes       | no      | yes: no consent
-        d       | 2026-03-03 22:00 | call    | yes       | yes     | no: the debtor consented
-        e       | 2026-03-04 07:59 | visit   | yes       |         | yes: consent is not recorded
+        c       | 2026-03-03 22:00 | call    | yes       | no      | yes: not agreed
+        d       | 2026-03-03 22:00 | call    | yes       | yes     | no: the debtor agreed to it
+        e       | 2026-03-04 07:59 | visit   | yes       |         | yes: no agreement is recorded
         f       | 2026-03-04 08:00 | visit   | yes       |         | no: from 08:00 on
+        """,
+    ),
+    Case(
+        "cn_cba_quiet_hours",
+        "a general consent to be contacted is no agreement to the night",
+        """
+        account | at               | channel | connected | consent | agreed | violation
+        a       | 2026-03-03 22:00 | call    | yes       | yes     |        | yes: consent to calls, not to the night
+        b       | 2026-03-03 22:00 | call    | yes       | yes     | no     | yes: asked, and not agreed
+        c       | 2026-03-03 22:00 | call    | yes       | no      | yes    | no: agreed to this call
         """,
     ),
     Case(
@@ -203,9 +213,9 @@ CASES = [
     ),
     Case(
         "us_attempts_7_in_7",
-        "calls with consent do not count, nor are they judged",
+        "calls the consumer agreed to do not count, nor are they judged",
         """
-        account | at               | channel | connected | consent | violation
+        account | at               | channel | connected | agreed  | violation
         a       | 2026-03-02 09:00 | call    | no        |         | no: 1
         a       | 2026-03-02 10:00 | call    | no        |         | no: 2
         a       | 2026-03-02 11:00 | call    | no        |         | no: 3
@@ -269,12 +279,12 @@ CASES = [
         "us_hours",
         "the edges of the day",
         """
-        account | at               | channel | connected | consent | violation
+        account | at               | channel | connected | agreed  | violation
         a       | 2026-03-03 07:59 | call    | no        |         | yes: before 08:00
         b       | 2026-03-03 08:00 | call    | no        |         | no: from 08:00 on
         c       | 2026-03-03 20:59 | sms     |           |         | no: until 21:00
         d       | 2026-03-03 21:00 | sms     |           |         | yes: from 21:00 on
-        e       | 2026-03-03 21:00 | sms     |           | yes     | no: with consent
+        e       | 2026-03-03 21:00 | sms     |           | yes     | no: the consumer agreed to it
         f       | 2026-03-03 22:00 | letter  |           |         | no: a letter has no hour
         """,
     ),
@@ -423,16 +433,16 @@ CASES = [
     # ------------------------------------------------------------------ Ireland
     Case(
         "ie_call_hours",
-        "evening, Sunday, public holiday, consent, the code's last day",
+        "evening, Sunday, public holiday, agreement, the code's last day",
         """
-        account | at               | channel | connected | consent | violation
+        account | at               | channel | connected | agreed  | violation
         a       | 2025-03-04 08:59 | call    | no        |         | yes: before 09:00
         b       | 2025-03-04 09:00 | call    | no        |         | no: from 09:00 on
         c       | 2025-03-04 20:59 | call    | no        |         | no: until 21:00
         d       | 2025-03-04 21:00 | call    | no        |         | yes: from 21:00 on
         e       | 2025-03-08 12:00 | call    | no        |         | no: Saturday
         f       | 2025-03-09 12:00 | call    | no        |         | yes: Sunday
-        g       | 2025-03-09 12:00 | call    | no        | yes     | no: Sunday, with consent
+        g       | 2025-03-09 12:00 | call    | no        | yes     | no: Sunday, but agreed
         h       | 2025-03-17 12:00 | call    | no        |         | yes: Saint Patrick's Day, a Monday
         i       | 2025-04-18 12:00 | call    | no        |         | no: Good Friday is no public holiday
         j       | 2025-04-21 12:00 | call    | no        |         | yes: Easter Monday
@@ -444,7 +454,7 @@ CASES = [
         "ie_call_hours_2026",
         "the same hours from 24 March 2026",
         """
-        account | at               | channel | connected | consent | violation
+        account | at               | channel | connected | agreed  | violation
         a       | 2026-03-23 22:00 | call    | no        |         | no: judged by the Code of 2012
         a       | 2026-03-24 21:00 | call    | no        |         | yes: the first day, from 21:00 on
         b       | 2026-03-24 20:59 | call    | no        |         | no: until 21:00
@@ -459,7 +469,7 @@ CASES = [
         "ie_three_a_month",
         "the third and the fourth contact of a month",
         """
-        account | customer | at               | channel | connected | consent | violation
+        account | customer | at               | channel | connected | agreed  | violation
         a       | C1       | 2025-05-01 10:00 | call    | yes       |         | no: 1
         a       | C1       | 2025-05-02 10:00 | call    | no        |         | no: a missed call does not count
         b       | C1       | 2025-05-06 10:00 | letter  |           |         | no: 2, on the other loan
@@ -501,7 +511,7 @@ CASES = [
         "uk_breathing_space",
         "the first and the last day of a moratorium",
         """
-        account | at               | channel | connected | consent | violation
+        account | at               | channel | connected | agreed  | violation
         a       | 2026-03-02 12:00 | call    | yes       |         | no: the day before
         a       | 2026-03-03 08:00 | call    | no        |         | yes: the first day, an attempt
         a       | 2026-04-01 12:00 | letter  |           |         | yes: in between
@@ -524,7 +534,7 @@ def read(case: Case) -> tuple[pd.DataFrame, pd.Series]:
     log = table.rename(columns={"account": "account_id", "customer": "customer_id"})
     log["action_id"] = [f"N{i:02d}" for i in range(len(log))]
     log["at"] = pd.to_datetime(log["at"].str.removesuffix("Z"), format="ISO8601", utc=bool(case.zone))
-    for name in {"connected", "consent"} & set(log.columns):
+    for name in {"connected", "consent", "agreed"} & set(log.columns):
         log[name] = log[name].map({"yes": True, "no": False, None: None}).astype("boolean")
     return log, broken
 
