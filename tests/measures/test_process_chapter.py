@@ -48,8 +48,31 @@ def test_every_part_shows_something_on_the_example_book(month):
     for name in ("response_times", "contactability"):
         assert len(getattr(process, name)(month).table) > 2
     assert process.process_map(month).picture is not None
+
+
+def test_a_part_that_finds_nothing_says_how_far_it_looked(month):
     gaps = process.data_problems(month)
-    assert gaps.left_out or (gaps.table["found"] > 0).all()
+    assert (gaps.table["found"] == 0).all() and "none was found" in gaps._repr_html_()
+    times = process.best_time(month)
+    assert times.picture is None and "<table" not in times._repr_html_()
+    assert "beyond chance (p = " in times._repr_html_() and "6,125 calls" in times._repr_html_()
+    branches = pd.DataFrame(
+        {"stage": "early", "branch": list("abc"), "judged": 400, "estimate": [0.5, 0.51, 0.49], "std_error": 0.025,
+         "conf_low": 0.45, "conf_high": [0.55, 0.56, 0.54], "others": 0.5}
+    )  # fmt: skip
+    told = process._nobody_worse(branches).sentences[0]
+    assert (
+        "3 comparisons (stage × branch) over 1,200 actions due" in told and "+6.0 pp above the others" in told
+    )
+
+
+def test_the_map_shows_whole_numbers_and_nothing_that_was_suppressed(month):
+    shown = process.process_map(month).result
+    assert shown.table["episodes"].isna().any()  # some moves are too rare to publish
+    written = [t.get_text() for t in shown.plot().texts]
+    assert not any("nan" in t or ".0" in t for t in written) and "1,188\n3 d" in written
+    assert "sold" not in written and "settled" not in written
+    assert "n = 1,179)" in process.adherence(month).result.plot().get_yticklabels()[0].get_text()
 
 
 def test_evidence_is_one_row_a_group_with_its_size(month):

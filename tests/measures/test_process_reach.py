@@ -128,9 +128,11 @@ def test_a_better_time_is_found_and_none_is_made_up():
     found = best_time(calls_at_random(accounts=300, gain=0.25)[1], hours=12)
     shrunken = found.wide().groupby("from_hour")["shrunken"].mean()
     assert 0.15 < shrunken[12] - shrunken[0] < 0.32 and found.p_value < 0.001
+    assert found.differs and found.spread < found.spread_high <= 0.5
     p_values = [best_time(calls_at_random(seed=s)[1], hours=12).p_value for s in range(2, 8)]
     assert sum(p < 0.05 for p in p_values) <= 2
     flat = best_time(calls_at_random(seed=5)[1], hours=12)
+    assert flat.spread <= flat.spread_high < 0.2 and not flat.differs
     if flat.spread == 0:
         rows = flat.table[flat.table["measure"] == "shrunken"]
         assert rows["estimate"].nunique() == 1 and rows["conf_low"].isna().all()

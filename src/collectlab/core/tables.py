@@ -134,7 +134,8 @@ def display_table(
 ) -> pd.DataFrame:
     """All text: each column in its unit, ``conf_low``/``conf_high`` merged into one interval column.
 
-    A column named ``unit`` in the table overrides the unit of ``estimate`` and its interval row by row.
+    A column named ``unit`` in the table overrides the unit of ``estimate`` and its interval row by row. As the
+    unit of ``estimate`` is told, ``formats["estimate"]`` is its column's head.
     """
     formats = dict(formats or {})
     out: dict[str, list[str]] = {}
@@ -143,7 +144,9 @@ def display_table(
         if column in ("std_error", "conf_low", "conf_high", "unit"):
             continue
         if column == "estimate":
-            out["Estimate"] = [format_value(v, u) for v, u in zip(table[column], row_units)]
+            out[formats.get(column, "Estimate")] = [
+                format_value(v, u) for v, u in zip(table[column], row_units)
+            ]
             if {"conf_low", "conf_high"} <= set(table.columns):
                 out[f"{conf_level:.0%} interval".replace("%", " %")] = [
                     "–" if pd.isna(lo) or pd.isna(hi) else f"{format_value(lo, u)} to {format_value(hi, u)}"

@@ -36,7 +36,7 @@ class Adherence(Measures):
         """One bar a step or group: in time, late, missing; over months, lines."""
         if "month" in self.by:
             return super().plot(ax=ax, **options)
-        wide = self.wide()
+        wide = self.wide().dropna(subset=["done", "late"]).reset_index(drop=True)  # unpublished: not drawn
         labels = [
             text.replace(f"{stage}, ", "", 1)
             for text, stage in zip(group_labels(wide, self.by), wide.get("stage", [""] * len(wide)))
@@ -47,7 +47,7 @@ class Adherence(Measures):
         for state, colour, hatch in zip(_STATES, (PALETTE[2], PALETTE[4], PALETTE[1]), ("", "//", "xx")):
             ax.barh(place, wide[state], left=floor, color=colour, hatch=hatch, edgecolor="white", label=state)
             floor = floor + wide[state]
-        ax.set_yticks(place, [f"{label}  (n = {n:,})" for label, n in zip(labels, wide["judged"])])
+        ax.set_yticks(place, [f"{label}  (n = {n:,.0f})" for label, n in zip(labels, wide["judged"])])
         ax.set_xlim(0, 1)
         level_axis(ax)
         percent_axis(ax, "x")

@@ -40,10 +40,18 @@ class BestTime(Measures):
         jackknife's errors); missing with fewer than two times.
     spread : float
         Standard deviation of the true differences between times (0: chance explains them all).
+    spread_high : float
+        Upper bound of ``spread`` (Q profile: Viechtbauer 2007, Statistics in Medicine 26, 37–52).
     """
 
     p_value: float = float("nan")
     spread: float = float("nan")
+    spread_high: float = float("nan")
+
+    @property
+    def differs(self) -> bool:
+        """Whether some time does better than another beyond chance."""
+        return self.spread > 0 and self.p_value < 1 - self.conf_level
 
     def plot(self, measure: str = "shrunken", ax: Axes | None = None) -> Axes:  # type: ignore[override]
         """Weekdays down, hours across, the rate written in each cell."""
@@ -156,14 +164,14 @@ def best_time(
     within = jackknife(
         effects.sum(axis=0), effects, lambda sums: _adjusted(sums, len(slots)), conf_level, present=None
     )
-    shrunken, spread, p_value = _shrunken(within, raw, conf_level)
+    shrunken, spread, spread_high, p_value = _shrunken(within, raw, conf_level)
     groups = pd.DataFrame(
         {"weekday": [WEEKDAYS[s // 24] for s in slots], "from_hour": [int(s % 24) for s in slots]}
     )
     notes = [
         "Who is called when is not random: the raw rates also tell who is called then.",
         "Within accounts no time does better than another beyond chance."
-        if spread == 0 or p_value >= 0.05
+        if spread == 0 or p_value >= 1 - conf_level
         else "Within accounts the times differ by more than chance; that still is no experiment.",
     ]
     if thin:
@@ -185,6 +193,7 @@ def best_time(
         formats={"from_hour": "count", "calls": "count"},
         p_value=p_value,
         spread=spread,
+        spread_high=spread_high,
     )  # fmt: skip
 
 
@@ -231,8 +240,8 @@ def _adjusted(sums: np.ndarray, slots: int) -> np.ndarray:
 
 def _shrunken(
     within: Sequence[np.ndarray], raw: dict[str, np.ndarray], conf_level: float
-) -> tuple[list[np.ndarray], float, float]:
-    """Empirical Bayes towards the overall rate; the spread between times; p that there is none."""
+) -> tuple[list[np.ndarray], float, float, float]:
+    """Empirical Bayes towards the overall rate; the spread between times and its upper bound; p that there is none."""
     from scipy.stats import chi2, norm
 
     estimate, error = within[0], within[1]
@@ -250,4 +259,23 @@ def _shrunken(
     spread = np.where(spread > 0, spread, np.nan)
     reach = float(norm.ppf((1 + conf_level) / 2)) * spread
     p_value = float(chi2.sf(q, degrees)) if degrees > 0 else float("nan")
-    return [value, spread, value - reach, value + reach], float(np.sqrt(variance)), p_value
+    high = _spread_high(estimate[good], error[good], conf_level) if degrees > 0 else float("nan")
+    return [value, spread, value - reach, value + reach], float(np.sqrt(variance)), high, p_value
+
+
+def _spread_high(estimate: np.ndarray, error: np.ndarray, conf_level: float) -> float:
+    """The spread at which so small a Q as was seen comes up in (1 − conf_level) / 2 of the books."""
+    from scipy.optimize import brentq
+    from scipy.stats import chi2
+
+    least = chi2.ppf((1 - conf_level) / 2, len(estimate) - 1)
+
+    def excess(spread: float) -> float:
+        weight = 1 / (error**2 + spread**2)
+        middle = (weight * estimate).sum() / weight.sum()
+        return float((weight * (estimate - middle) ** 2).sum() - least)
+
+    # a share differs from another by no more than 1, so their spread is no more than one half
+    if excess(0.0) <= 0:
+        return 0.0
+    return float(brentq(excess, 0.0, 0.5)) if excess(0.5) < 0 else 0.5

@@ -138,10 +138,11 @@ def contactability(
         shown(attempts, by), by, found,
         {"attempts": total, "unknown": total - attempts.total("known"), "accounts": accounts.total("accounts")},
         conf_level,
-        estimand="Attempts that reach the debtor, of those with a known result; accounts reached; accounts tried whose number is dead",
+        estimand="Right party: attempts that reach the debtor, of those with a known result; of the accounts tried: reached "
+        f"within {days} days of the first attempt, number dead; tried again: attempts made on dead numbers, of all",
         title="Can the debtor be reached",
         notes=(
-            "Dead: a wrong number was told and nobody was reached since. Tried again: attempts after that.",
+            "Dead: a wrong number was told and nobody was reached since. Unknown: attempts without a noted result.",
         ),
         formats={"attempts": "count", "unknown": "count", "accounts": "count"},
     )  # fmt: skip

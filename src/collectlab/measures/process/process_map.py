@@ -16,7 +16,7 @@ from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.jackknife import GROUPS, INTERVAL, shares, sums_at
 from collectlab.core.plots import OUTCOME_COLOURS, PALETTE, new_axes, titled
 from collectlab.core.results import Result
-from collectlab.core.tables import format_value
+from collectlab.core.tables import display_table, format_value
 from collectlab.measures.actions_rows import Period, within
 from collectlab.measures.process._rows import log, spells, within_spells
 from collectlab.measures.process.handovers import changes
@@ -29,6 +29,11 @@ _WORDS = {"censored": "still overdue"}
 _SPELL = ["__account", "__start"]
 #: A variant is told apart by its first steps.
 _STEPS = 8
+#: Moves of fewer than this share of the episodes are in the table only.
+_OFTEN = 0.05
+#: How high an arc to the next step rises, and the room of a label, in the chart's units.
+_RISE = 0.72
+_WIDE, _TALL = 0.62, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,35 +58,45 @@ class ProcessMap(Result):
     def plot(self, top: int = 12, ax: Axes | None = None) -> Axes:  # type: ignore[override]
         """Steps from left to right as they come; arcs above go on, arcs below go back; thick = often.
 
-        The ``top`` moves, and of every step and ending the most frequent one that leads there.
+        The ``top`` moves of those that a twentieth of the episodes make, and the most frequent one into every step
+        (into every ending, where a twentieth come to it). Moves whose figures are not published are not drawn, nor steps that none leads to.
         """
         from matplotlib.patches import FancyArrowPatch
         from matplotlib.path import Path
 
-        leads = ~self.table.duplicated("next_step")
-        drawn = self.table[leads | (self.table.index < top)]
-        steps = sorted(self.first_days, key=lambda s: (self.first_days[s], s))
+        known = self.table.dropna(subset=["episodes"]).reset_index(drop=True)
+        begun = known.loc[known["step"] == START, "episodes"].sum()
+        often = known["episodes"] >= _OFTEN * begun
+        leads = ~known.duplicated("next_step") & (often | known["next_step"].isin(list(self.first_days)))
+        drawn = known[(often & (known.index < top)) | leads]
+        steps = sorted(
+            {*drawn["step"], *drawn["next_step"]} & {*self.first_days}, key=lambda s: (self.first_days[s], s)
+        )
         ends = sorted({*drawn["next_step"]} - {*steps}, key=[*OUTCOME_COLOURS, *drawn["next_step"]].index)
         place = {name: i for i, name in enumerate([START, *steps, *ends])}
         moves = [(place[r.step], place[r.next_step], r) for r in drawn[::-1].itertuples()]
-        spans = [b - a for a, b, _ in moves]
-        ax = new_axes(ax, figsize=(7.2, 3.9))
-        for a, b, row in moves:
+        reach = [max([abs(b - a) for a, b, _ in moves if (b > a) == on], default=0) for on in (True, False)]
+        above, below = (0.95 + _RISE * span**0.75 for span in reach)
+        ax = new_axes(ax, figsize=(7.2, 0.6 + 0.58 * (above + below)))
+        taken: list[tuple[float, float]] = []
+        for a, b, row in sorted(moves, key=lambda move: abs(move[1] - move[0])):
             side = 1 if b > a else -1
-            low, high = 0.42 * side, side * (0.42 + 0.62 * abs(b - a) ** 0.75)
+            low, high = 0.42 * side, side * (0.42 + _RISE * abs(b - a) ** 0.75)
             into = PALETTE[0] if side > 0 else PALETTE[1]
             near = 0.1 * side  # arcs leave to the right of a box's middle and arrive to the left of it
-            bow = Path([(a + near, low), ((a + b) / 2, 2 * high - low), (b - near, low)], [1, 3, 3])
+            points = np.array([(a + near, low), ((a + b) / 2, 2 * high - low), (b - near, low)])
             width = 0.6 + 4 * row.episodes / drawn["episodes"].max()
             ax.add_patch(
                 FancyArrowPatch(
-                    path=bow, arrowstyle="-|>,head_length=4,head_width=2", mutation_scale=1 + width / 8,
-                    color=OUTCOME_COLOURS.get(row.next_step, into), alpha=0.85, linewidth=width, zorder=1,
+                    path=Path(points, [1, 3, 3]), arrowstyle="-|>,head_length=4,head_width=2",
+                    mutation_scale=1 + width / 8, color=OUTCOME_COLOURS.get(row.next_step, into), alpha=0.85,
+                    linewidth=width, zorder=1,
                 )
             )  # fmt: skip
-            days = "" if pd.isna(row.median_days) else f" · {row.median_days:.0f} d"
+            days = "" if pd.isna(row.median_days) else f"\n{row.median_days:.0f} d"
+            x, y = _free(points, taken)
             ax.text(
-                (a + b) / 2, high, f"{row.episodes:,}{days}", ha="center", va="center", fontsize=7.5, zorder=3,
+                x, y, f"{row.episodes:,.0f}{days}", ha="center", va="center", fontsize=7.5, zorder=3, linespacing=1.0,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.9},
             )  # fmt: skip
         for name, x in place.items():
@@ -96,10 +111,27 @@ class ProcessMap(Result):
                 },
             )  # fmt: skip
         ax.set_xlim(-0.5, len(place) - 0.5)
-        above, below = (max([abs(s) for s in spans if s * side > 0], default=0) for side in (1, -1))
-        ax.set_ylim(-(0.8 + 0.62 * below**0.75), 0.8 + 0.62 * above**0.75)
+        ax.set_ylim(-below, above)
         ax.axis("off")
         return titled(ax, self.title)
+
+    def display_table(self) -> pd.DataFrame:
+        """The moves that a twentieth of the episodes make; the table holds them all."""
+        known = self.table.dropna(subset=["episodes"])
+        begun = known.loc[known["step"] == START, "episodes"].sum()
+        shown = known[known["episodes"] >= _OFTEN * begun].replace({"next_step": _WORDS})
+        shown = display_table(shown, self.unit, self.formats, self.conf_level)
+        return shown.rename(columns={"Times": "Times in all"})
+
+
+def _free(points: np.ndarray, taken: list[tuple[float, float]]) -> tuple[float, float]:
+    """Where on an arc its label covers none of those before it, as near the middle as there is room."""
+    for t in (0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74, 0.5):
+        x, y = (1 - t) ** 2 * points[0] + 2 * t * (1 - t) * points[1] + t**2 * points[2]
+        if all(abs(x - u) > _WIDE or abs(y - v) > _TALL for u, v in taken):
+            break
+    taken.append((float(x), float(y)))
+    return taken[-1]
 
 
 def process_map(
@@ -182,8 +214,9 @@ def process_map(
     acted = int(engine.collect(steps.select(*_SPELL).unique(keep="any").select(n=row_count()))["n"].iloc[0])
     everyone = int(all_of.sum())
     notes = [
-        "In the chart: episodes that make the move, and the median days it takes; under a step, the median day of "
-        "its first time.",
+        "In the chart: episodes that make the move, and the median days (d) it takes; under a step, the median day of "
+        "its first time. Moves that fewer than 5 % of the episodes make are in the table's file only, but for the most "
+        "frequent one into a step.",
         f"{acted:,} of {everyone:,} episodes were acted on at all; actions of one kind in a row are one step.",
     ]
     if in_order:
@@ -198,7 +231,7 @@ def process_map(
         title="What follows what"
         + ("" if outcome is None else f", episodes that ended {outcome.replace('_', ' ')}"),
         notes=tuple(notes),
-        formats={"times": "count", "median_days": "number"},
+        formats={"times": "count", "median_days": "number", "estimate": "Share of the step's episodes"},
         conf_level=conf_level,
         variants=_variants(steps, conf_level),
         in_order=in_order,

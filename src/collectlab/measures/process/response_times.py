@@ -136,10 +136,11 @@ def response_times(
     measures["days until half"] = given([row["days until half"] for row in found], "days")
     return measured(
         shown, list(shown.columns), measures, {"started": np.array(sizes)}, conf_level,
-        estimand="Share answered within days of the event, end of the episode competing; days until half were answered",
+        estimand="Share of the events answered within so many days, an account that cured or left before counting as not "
+        "answered; days until half were answered",
         title="How soon the bank answers",
         shown=tuple(shares),
-        notes=("An episode that ended before anything was done is not answered.",),
+        notes=("A clock runs from what is named before the arrow to the first of what is named after it.",),
     )  # fmt: skip
 
 

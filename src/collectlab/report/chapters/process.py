@@ -11,9 +11,11 @@ import pandas as pd
 
 from collectlab.core.errors import NotAvailable, ParamsError
 from collectlab.core.results import Result
+from collectlab.core.tables import format_value
 from collectlab.measures import process
 from collectlab.policy.evidence import evidence as evidence_of
 from collectlab.policy.strategy import Strategy, load_strategy
+from collectlab.report.chapters.summary import Summary
 from collectlab.report.month import Month, months_before
 from collectlab.report.parts import part
 
@@ -94,16 +96,38 @@ def adherence_by_branch(month: Month) -> Result:
     line = norm.isf(_ERROR / max(int(judged.sum()), 1))
     worse = found[judged & (found["z"] > line)].sort_values("z", ascending=False, kind="stable")
     if worse.empty:
-        raise NotAvailable(f"no branch does in any stage; {int(judged.sum())} comparisons were made.")
+        return _nobody_worse(found[judged])
     columns = ["stage", "branch", "judged", "estimate", "conf_low", "conf_high", "others"]
     return Result(
         table=worse[columns],
         title="Steps late or missing: branches clearly beyond the others",
-        estimand="Of the stage's steps judged, the share late or missing; the others' share beside it.",
-        formats={"judged": "count", "others": "share"},
+        estimand="Of the stage's actions that were due and could be judged, the share late or missing; the other "
+        "branches' share beside it",
+        formats={"judged": "count", "others": "share", "estimate": "Late or missing"},
         notes=(
-            f"Of {int(judged.sum())} comparisons, those that chance would bring up in one report of twenty.",
+            f"Of {int(judged.sum())} comparisons (stage × branch), those that chance would bring up in one report of "
+            "twenty at most.",
         ),
+    )
+
+
+def _nobody_worse(judged: pd.DataFrame) -> Summary:
+    """That no branch stands out, and by how much one might all the same."""
+    told = (
+        f"No branch follows the strategy clearly less than the others in any stage: {len(judged)} comparisons "
+        f"(stage × branch) over {judged['judged'].sum():,.0f} actions due"
+    )
+    if judged.empty:
+        told = f"No branch has {_SMALLEST} actions due in a stage, so branches are not compared"
+    else:
+        most = format_value((judged["conf_high"] - judged["others"]).max(), "points")
+        told += f"; at the upper end of its interval, the worst lies {most} above the others"
+    return Summary(
+        table=judged[["stage", "branch", "judged", "estimate", "conf_low", "conf_high", "others"]],
+        title="Steps late or missing: branches clearly beyond the others",
+        estimand="Of the stage's actions that were due and could be judged, the share late or missing",
+        formats={"judged": "count", "others": "share", "estimate": "Late or missing"},
+        sentences=(f"{told}.",),
     )
 
 
@@ -170,24 +194,24 @@ def contactability(month: Month) -> Result:
 def best_time(month: Month) -> Result:
     """When calls reach the debtor."""
     found = month.counted(process.best_time, period=month.window)
-    if found.spread > 0:
+    if found.differs:
         return found
     # a map of one colour, or of noise, would say less than this line
     raw = found.table[found.table["measure"] == "raw"]
-    row = {
-        "calls": raw["calls"].sum(),
-        "times_of_the_week": len(raw),
-        "lowest_share": raw["estimate"].min(),
-        "highest_share": raw["estimate"].max(),
-        "p_value": found.p_value,
-    }
-    return Result(
-        table=pd.DataFrame([row]),
+    chance = "" if pd.isna(found.p_value) else f" (p = {format_value(found.p_value, 'p_value')})"
+    most = "" if pd.isna(found.spread_high) else (
+        f"; at most, the share reached differs between times by {100 * found.spread_high:.1f} percentage points "
+        "(standard deviation, upper end of its interval)"
+    )  # fmt: skip
+    return Summary(
+        table=raw,
         title=found.title,
-        estimand="Shares of calls that reach the debtor, by weekday and hour, as they are; p: that within accounts all "
-        "times do equally well",
-        formats={"calls": "count", "times_of_the_week": "count"},
-        notes=found.notes,
+        estimand="Share of calls that reach the debtor, by weekday and hour, as it is",
+        formats=found.formats,
+        sentences=(
+            f"No time of the week reaches debtors better than another beyond chance{chance}: {raw['calls'].sum():,} calls "
+            f"at {len(raw)} times, compared within the same accounts{most}.",
+        ),
     )
 
 
@@ -195,16 +219,29 @@ def best_time(month: Month) -> Result:
 def data_problems(month: Month) -> Result:
     """Gaps in the action log"""
     found = month.counted(process.data_problems, definition=month.definition, period=month.window)
-    table = found.table[found.table["found"] > 0]
-    if table.empty and len(found.notes) < 2:
-        raise NotAvailable(f"none was found of these: {', '.join(found.table['problem'])}.")
-    looked = f"Looked for and not found: {', '.join(found.table.loc[found.table['found'] == 0, 'problem'])}."
+    looked, table = found.table, found.table[found.table["found"] > 0]
+    columns = ["problem", "checked", "found", "estimate", "conf_low", "conf_high"]
+    if table.empty:
+        at = looked.loc[looked["checked"].idxmax()]
+        kinds = ", ".join(looked["problem"])
+        return Summary(
+            table=looked[columns],
+            title=found.title,
+            estimand=found.estimand,
+            formats={"checked": "count", "found": "count", "estimate": "Share"},
+            sentences=(
+                f"{at['checked']:,} actions were looked at for {len(looked)} kinds of gap ({kinds}); none was found. So "
+                f"each is in fewer than {format_value(looked['conf_high'].max(), 'share')} of the rows that could have it.",
+                *found.notes[1:],
+            ),
+        )
+    note = f"Looked for and not found: {', '.join(looked.loc[looked['found'] == 0, 'problem'])}."
     return Result(
-        table=table[["problem", "checked", "found", "estimate", "conf_low", "conf_high"]],
+        table=table[columns],
         title=found.title,
         estimand=found.estimand,
-        formats={"checked": "count", "found": "count"},
-        notes=(*((looked,) if len(table) < len(found.table) else ()), *found.notes),
+        formats={"checked": "count", "found": "count", "estimate": "Share"},
+        notes=(*((note,) if len(table) < len(looked) else ()), *found.notes),
     )
 
 
