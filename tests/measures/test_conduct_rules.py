@@ -84,8 +84,15 @@ def test_the_table_marks_what_was_not_read(tmp_path):
     [
         (('    citation: "§ 1"\n', ""), "zz.yml: calls.citation: missing. Needed: where the rule is written."),
         (("{days: 7}", "{days: 7, calendar: week}"), "contradictory windows (days: 7 and calendar: week)"),
-        (("{days: 7}", "{days: 0}"), "days is 0. Allowed: a whole number of days, at least 1."),
-        (("{days: 7}", "{hours: -2}"), "hours is -2"),
+        (("{days: 7}", "{days: 0}"), "calls.window.days: found 0"),
+        (("{days: 7}", "{hours: -2}"), "Needed: a whole number of hours, 1 to 8784 (a year)."),
+        (("{days: 7}", '{days: "7"}'), "calls.window.days: found '7'"),
+        (("{days: 7}", "{months: 1}"), "no such key 'months'. Allowed: calendar, days, hours."),
+        (("limit: 7", "limit: 99999999999"), "Needed: a whole number, 0 to 10,000."),
+        (("limit: 7", "limit: true"), "calls.limit: found True"),
+        (("channels: [call]", "channels: [call, call]"), "call stands twice. Allowed: each channel once."),
+        (('citation: "§ 1"', 'citation: "  "'), "calls.citation: found '  '"),
+        (("from: 2021-11-30", "from: 2021-11-31"), "found '2021-11-31'. Allowed: a date that exists, YYYY-MM-DD"),
         (("{days: 7}", "{}"), "no window"),
         (("{days: 7}", "{weeks: 1}"), "no such key 'weeks'"),
         (("to: 2026-06-30", "to: 2020-01-01"), "ends (2020-01-01) before it begins (2021-11-30)"),
@@ -110,6 +117,23 @@ def test_the_table_marks_what_was_not_read(tmp_path):
 )  # fmt: skip
 def test_what_is_refused(tmp_path, change, told):
     assert any(told in fault for fault in faults(tmp_path, change))
+
+
+def test_two_versions_of_a_rule_in_force_on_one_day(tmp_path):
+    calls = GOOD[GOOD.index("  - key: calls") : GOOD.index("  - key: hours")]
+    later = calls.replace("key: calls", "key: calls_2").replace("limit: 7", "limit: 5")
+    assert faults(tmp_path, ("  - key: hours", later + "  - key: hours")) == [
+        "zz.yml: calls and calls_2 are two versions of one rule, both in force from 2021-11-30. Allowed: one at a "
+        "time (end the earlier with to: …), or windows, channels or what is counted that differ."
+    ]
+    later = later.replace("from: 2021-11-30, to: 2026-06-30", "from: 2026-07-01")
+    assert len(read(tmp_path, GOOD.replace("  - key: hours", later + "  - key: hours")).rules) == 3
+
+
+@pytest.mark.parametrize("odd", [None, 3, ["us"]])
+def test_neither_a_jurisdiction_nor_a_path(odd):
+    with pytest.raises(ParamsError, match="Allowed: a jurisdiction such as 'us', or the path"):
+        load_rules(odd)
 
 
 def test_all_faults_at_once(tmp_path):

@@ -2,6 +2,7 @@
 
 from collectlab.measures.conduct.audit import audit
 from collectlab.measures.conduct.audit_result import Audit
-from collectlab.measures.conduct.rules import ContactRules, Rule, load_rules
+from collectlab.measures.conduct.rules import ContactRules, Rule
+from collectlab.measures.conduct.rules_file import load_rules
 
 __all__ = ["Audit", "ContactRules", "Rule", "audit", "load_rules"]

@@ -22,7 +22,8 @@ from collectlab.measures.conduct.audit_result import Audit, NotJudged, result_of
 from collectlab.measures.conduct.count import SORTS, Asked, Counts, Plan, count, evidence
 from collectlab.measures.conduct.judge import EPOCH, VOICE
 from collectlab.measures.conduct.lay import CHANNELS, Laid, laid
-from collectlab.measures.conduct.rules import ContactRules, Rule, load_rules
+from collectlab.measures.conduct.rules import ContactRules, Rule
+from collectlab.measures.conduct.rules_file import load_rules
 from collectlab.measures.snapshots import as_date
 
 #: What an audit is broken down by unless asked otherwise; of these, what the log has.

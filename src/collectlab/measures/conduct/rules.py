@@ -1,23 +1,20 @@
-"""Contact rules as data: one file a jurisdiction, each rule with its citation and how sure that is."""
+"""Contact rules as data: each rule a record with its citation and how sure that is."""
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from collectlab.book.schema import CHANNELS
-from collectlab.core.errors import ParamsError, first_few
-from collectlab.core.params import Bilingual, Dated, Language
+from collectlab.core.params import Bilingual, Language
 from collectlab.core.results import Result
-from collectlab.core.written import Strict, as_date, load_yaml, validate
+from collectlab.core.written import Strict, as_date
 
 Kind = Literal["count", "after", "hours", "party", "hold", "fact"]
 Force = Literal["law", "standard", "guideline", "guidance", "presumption", "house"]
@@ -25,21 +22,6 @@ Certainty = Literal["read_in_source", "reported", "unconfirmed"]
 Counted = Literal["attempt", "connected", "unanswered", "contact", "visit"]
 DAYS = ("weekday", "saturday", "sunday", "holiday")
 
-#: What a rule of each kind must say, and what it may say beyond what every rule says.
-_NEEDS = {
-    "count": ("counts", "channels", "per", "window", "limit"),
-    "after": ("counts", "channels", "per", "window", "event"),
-    "hours": ("channels", "allowed"),
-    "party": (),
-    "hold": ("channels",),
-    "fact": (),
-}
-_MAY = {
-    "hours": ("counts",),
-    "party": ("counts", "channels", "allowed_after", "per"),
-    "hold": ("counts",),
-}
-_ALWAYS = {"key", "title", "says", "kind", "force", "effective", "citation", "certainty", "unless"}
 _DEFAULT_COUNTS = {"hours": "attempt", "hold": "attempt", "party": "contact"}
 
 _SURE = {
@@ -61,6 +43,12 @@ def _channel(name: Any) -> Any:
     if name not in CHANNELS:
         raise ValueError(f"unknown channel {name!r}. Allowed: {', '.join(CHANNELS)}.")
     return name
+
+
+def _once(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if twice := sorted({n for n in names or () if (names or ()).count(n) > 1}):
+        raise ValueError(f"{', '.join(twice)} stands twice. Allowed: each channel once.")
+    return names
 
 
 def _minutes(written: Any) -> int:
@@ -91,8 +79,10 @@ Span = Annotated[tuple[int, int] | None, BeforeValidator(_span)]
 class Window(Strict):
     """The stretch of time in which actions are counted: rolling hours, rolling dates, or a calendar period."""
 
-    hours: int | None = Field(None, description="a whole number of hours, at least 1")
-    days: int | None = Field(None, description="a whole number of days, at least 1")
+    hours: int | None = Field(
+        None, ge=1, le=8784, strict=True, description="a whole number of hours, 1 to 8784 (a year)"
+    )
+    days: int | None = Field(None, ge=1, le=366, strict=True, description="a whole number of days, 1 to 366")
     calendar: Literal["day", "week", "month"] | None = Field(None, description="day, week or month")
 
     @model_validator(mode="after")
@@ -104,9 +94,6 @@ class Window(Strict):
             raise ValueError(
                 f"contradictory windows ({told}). {allowed}" if said else f"no window. {allowed}"
             )
-        for unit in ("hours", "days"):
-            if said.get(unit, 1) < 1:
-                raise ValueError(f"{unit} is {said[unit]}. Allowed: a whole number of {unit}, at least 1.")
         return self
 
     def text(self, language: Language = "en") -> str:
@@ -137,15 +124,26 @@ class Hours(Strict):
 class AllowedAfter(Strict):
     """What must have happened before a third party may be contacted."""
 
-    wrong_number: bool = Field(False, description="true or false")
-    unanswered: int | None = Field(None, ge=1, description="a whole number of attempts, at least 1")
+    wrong_number: bool = Field(False, strict=True, description="true or false")
+    unanswered: int | None = Field(
+        None, ge=1, le=1000, strict=True, description="a whole number of attempts, 1 to 1,000"
+    )
+
+
+def _date(written: Any) -> dt.date:
+    if isinstance(written, dt.date) and not isinstance(written, dt.datetime):
+        return written
+    raise ValueError(f"found {str(written)!r}. Allowed: a date that exists, YYYY-MM-DD, without a time.")
+
+
+Date = Annotated[dt.date, BeforeValidator(_date)]
 
 
 class Effective(Strict):
     """First and last day on which a rule holds, both included; no last day: still in force."""
 
-    since: dt.date = Field(alias="from", description="YYYY-MM-DD")
-    until: dt.date | None = Field(None, alias="to", description="YYYY-MM-DD, or nothing")
+    since: Date = Field(alias="from", description="YYYY-MM-DD")
+    until: Date | None = Field(None, alias="to", description="YYYY-MM-DD, or nothing")
 
     @model_validator(mode="after")
     def _in_order(self) -> Effective:
@@ -165,18 +163,22 @@ class Rule(Strict):
     kind: Kind = Field(description="count, after, hours, party, hold or fact")
     force: Force = Field(description="law, standard, guideline, guidance, presumption or house")
     counts: Counted | None = Field(None, description="attempt, connected, unanswered, contact or visit")
-    channels: tuple[Channel, ...] | None = Field(None, description="a list of channels")
+    channels: Annotated[tuple[Channel, ...] | None, AfterValidator(_once)] = Field(
+        None, description="a list of channels"
+    )
     per: Literal["account", "customer", "number"] = Field(
         "account", description="account, customer or number"
     )
     window: Window | None = Field(None, description="{hours: N}, {days: N} or {calendar: …}")
-    limit: int | None = Field(None, ge=0, description="a whole number, at least 0")
+    limit: int | None = Field(None, ge=0, le=10_000, strict=True, description="a whole number, 0 to 10,000")
     event: Literal["connected"] | None = Field(None, description="connected")
     allowed: Hours | None = Field(None, description="{weekday: [begin, end], saturday: …, sunday: …}")
     allowed_after: AllowedAfter | None = Field(None, description="{wrong_number: true, unanswered: N}")
     unless: tuple[Literal["consent", "agreed"], ...] = Field((), description="a list of consent, agreed")
     effective: Effective = Field(description="{from: YYYY-MM-DD, to: …}")
-    citation: str = Field(min_length=1, description="where the rule is written")
+    citation: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
+        min_length=1, description="where the rule is written"
+    )
     certainty: Certainty = Field(description="read_in_source, reported or unconfirmed")
 
     @property
@@ -238,6 +240,7 @@ class ContactRules:
 
         Examples
         --------
+        >>> from collectlab.measures.conduct import load_rules
         >>> rules = load_rules("us", folder="params/contact_rules")
         >>> list(rules.table().table["rule"])[0] == rules.rules[0].title.en
         True
@@ -271,108 +274,17 @@ class ContactRules:
         )
 
 
-class _File(Strict):
-    jurisdiction: str = Field(min_length=1, description="the name of the file")
-    name: Bilingual = Field(description="{en: …, zh: …}")
-    clock: Literal["debtor", "bank"] = Field("debtor", description="debtor or bank")
-    holidays: Dated[Bilingual] = Field(default_factory=dict, description="{date: {en: …, zh: …}}")
+def overlapping(a: Rule, b: Rule) -> bool:
+    """Whether two rules ask the same thing of the same actions on some day, so that one action breaks both.
 
-
-def load_rules(
-    rules: str | Path, on: str | dt.date | None = None, *, folder: str | Path = "params/contact_rules"
-) -> ContactRules:
-    """Read and check the contact rules of one jurisdiction.
-
-    Parameters
-    ----------
-    rules : str or path
-        A jurisdiction, such as ``"us"``, whose file lies in ``folder``; or the path of a file.
-    on : date, optional
-        Only the rules in force on that day. None: all, each with its own dates.
-    folder : path
-        Where the files of the jurisdictions lie.
-
-    Returns
-    -------
-    ContactRules
-
-    Raises
-    ------
-    ParamsError
-        A jurisdiction not shipped (with those that are), or all faults of the file at once: a missing
-        citation, contradictory windows, unknown words, hours or dates that end before they begin.
-
-    Examples
-    --------
-    >>> rules = load_rules("us", folder="params/contact_rules")
-    >>> rules.jurisdiction, len(rules.rules) > 0
-    ('us', True)
+    The same thing: the same kind and window (or hours), of what is counted alike per the same, through a channel
+    in common; the limits may differ.
     """
-    path = Path(rules)
-    if path.suffix not in (".yml", ".yaml"):
-        shipped = sorted(p.stem for p in Path(folder).glob("*.yml"))
-        if str(rules) not in shipped:
-            there = f"Shipped in {folder}: {', '.join(shipped)}." if shipped else f"{folder} holds no rules."
-            raise ParamsError(
-                f"no contact rules for {str(rules)!r}. {there} Or give the path of a file of your own."
-            )
-        path = Path(folder) / f"{rules}.yml"
-    found = _checked(load_yaml(path), path)
-    return found if on is None else found.on(on)
-
-
-def _checked(written: dict[str, Any], path: Path) -> ContactRules:
-    faults: list[str] = []
-    rest = {k: v for k, v in written.items() if k != "rules"}
-    file = validate(_File, rest, path.name, faults)
-    given = written.get("rules")
-    if not isinstance(given, list) or not given:
-        faults.append(
-            f"{path.name}: rules: {'missing' if given is None else 'no list'}. Needed: a list of rules."
-        )
-        given = []
-    rules = []
-    for i, one in enumerate(given):
-        key = one.get("key") if isinstance(one, dict) else None
-        where = f"{path.name}: {key if isinstance(key, str) and key else f'rules.{i}'}"
-        rules.append(validate(Rule, one, where, faults))
-        faults += _by_kind(one, where) if isinstance(one, dict) else []
-    keys = Counter(one["key"] for one in given if isinstance(one, dict) and isinstance(one.get("key"), str))
-    faults += [f"{path.name}: rule {k!r} stands {n} times. Allowed: once." for k, n in keys.items() if n > 1]
-    if file is not None and file.jurisdiction != path.stem:
-        faults.append(
-            f"{path.name}: jurisdiction is {file.jurisdiction!r}. Allowed: the name of the file, {path.stem!r}."
-        )
-    if file is not None and not file.holidays:
-        needy = [
-            r.key for r in rules if r is not None and r.allowed and "holiday" in r.allowed.model_fields_set
-        ]
-        if needy:
-            faults.append(
-                f"{path.name}: {first_few(needy)} speaks of holidays, but the file lists none. "
-                "Needed: holidays: {date: {en: …, zh: …}}."
-            )
-    if faults or file is None:
-        raise ParamsError(faults)
-    kept = tuple(r for r in rules if r is not None)
-    return ContactRules(file.jurisdiction, file.name, file.clock, dict(sorted(file.holidays.items())), kept)
-
-
-def _by_kind(written: dict[str, Any], where: str) -> list[str]:
-    """What a rule of its kind lacks, and what it says that no rule of its kind can mean."""
-    kind = written.get("kind")
-    if kind not in _NEEDS:
-        return []
-    needs = set(_NEEDS[kind])
-    faults = [
-        f"{where}: {field}: missing. Needed in a rule of kind {kind}: {Rule.model_fields[field].description}."
-        for field in _NEEDS[kind]
-        if written.get(field) in (None, [])
-    ]
-    odd = sorted((set(written) & set(Rule.model_fields)) - needs - set(_MAY.get(kind, ())) - _ALWAYS)
-    if odd:
-        allowed = ", ".join(sorted(needs | set(_MAY.get(kind, ())))) or "nothing but the words for people"
-        faults.append(
-            f"{where}: {first_few(odd)} means nothing in a rule of kind {kind}. Allowed there: {allowed}."
-        )
-    return faults
+    if a.kind == "fact" or a.kind != b.kind:
+        return False
+    if (a.counted, a.per, a.window) != (b.counted, b.per, b.window):
+        return False
+    if a.channels is not None and b.channels is not None and not set(a.channels) & set(b.channels):
+        return False
+    ends = [r.effective.until or dt.date.max for r in (a, b)]
+    return max(a.effective.since, b.effective.since) <= min(ends)
