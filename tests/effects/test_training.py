@@ -61,6 +61,13 @@ def test_agents_who_are_alike_are_not_named(alike):
     assert set(needs.real["skill"]) == {"cured", "reached", "recorded"}
     assert "Nobody is named" in needs._repr_html_()
     assert needs.attributed["agent"] == 1.0
+    shown = needs.what_is_real().display_table()
+    assert shown.columns.tolist() == [
+        "Level", "Skill", "Works by", "Units", "Cases", "Average", "Share of the variation that is real (95 % interval)",
+        "Typical difference, in points (95 % interval)", "p-value",
+    ]  # fmt: skip
+    row = needs.real.iloc[0]
+    assert shown.iloc[0, 7].startswith(f"{100 * row['sd']:.1f} (") and "+" not in shown.iloc[0, 7]
 
 
 def test_an_agent_who_cures_half_as_often_is_named_with_what_is_known_of_it():
@@ -70,6 +77,8 @@ def test_an_agent_who_cures_half_as_often_is_named_with_what_is_known_of_it():
     assert len(needs.table[needs.table["level"] == "agent"]) == 1
     assert row["conf_low"] < row["estimate"] < row["conf_high"] < 0
     assert row["probability"] > 0.99
+    shown = needs.display_table()
+    assert shown.columns[-1] == "Training" and shown["Gap to the average, shrunken"].iloc[0].startswith("−")
     unit = needs.units[(needs.units["who"] == "A00") & (needs.units["skill"] == "cured")].iloc[0]
     assert abs(unit["estimate"]) < abs(unit["unshrunken"])  # shrunken
     assert row["n"] == (log(worse=0.25)["actions"]["agent"] == "A00").sum()

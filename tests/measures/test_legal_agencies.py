@@ -1,5 +1,6 @@
 """Agencies' yearly sheets against their contracts, by hand."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -173,3 +174,26 @@ agencies:
     ]  # fmt: skip
     assert agencies.terms("2027-01-01").empty
     assert agencies.table("2026-01-01").table["source"].tolist() == ["B"]
+
+
+def test_the_sheet_is_read_with_the_agencies_beside_each_other_and_the_contract_last():
+    terms = pd.DataFrame(
+        [("X", "recovery_rate", "at_least", 0.3), ("Y", "recovery_rate", "at_least", 0.5),
+         ("X", "recorded", "at_least", 0.9), ("Y", "recorded", "at_least", 0.9)],
+        columns=["agency", "measure", "direction", "limit"],
+    )  # fmt: skip
+    sheet = evaluation_sheet(book(), 2026, terms=terms)
+    shown = sheet.display_table()
+    assert shown.columns.tolist() == ["Measure", "X", "Y", "Contract"]
+    assert len(shown) == sheet.table["measure"].nunique()
+    words = shown.set_index("Measure")
+    assert words.index[:4].tolist() == [
+        "Accounts placed", "Amount placed", "Amount recovered", "Share recovered",
+    ]  # fmt: skip
+    assert words.loc["Share recovered", "Contract"] == "X: ≥ 30.0 %; Y: ≥ 50.0 %"
+    assert words.loc["Accounts placed", "Contract"] == "–" and "_" not in sheet._repr_html_()
+    row = sheet.table.query("agency == 'X' and measure == 'recovery_rate'").iloc[0]
+    cell = words.loc["Share recovered", "X"]
+    assert cell.startswith(f"{100 * row['estimate']:.1f} %") and cell.endswith(row["standing"])
+    gaps = sheet.table.assign(estimate=sheet.table["estimate"].mask(sheet.table["agency"] == "X"))
+    assert (dataclasses.replace(sheet, table=gaps).display_table()["X"] == "–").all()

@@ -140,6 +140,11 @@ def display_table(
     formats = dict(formats or {})
     out: dict[str, list[str]] = {}
     row_units = list(table["unit"]) if "unit" in table.columns else [unit] * len(table)
+    ends = [c for c in ("estimate", "conf_low", "conf_high") if c in table.columns]
+    if "money2" in row_units and (table.loc[[u == "money2" for u in row_units], ends].abs() >= 1000).any(
+        axis=None
+    ):
+        row_units = ["money" if u == "money2" else u for u in row_units]
     for column in table.columns:
         if column in ("std_error", "conf_low", "conf_high", "unit"):
             continue

@@ -27,6 +27,7 @@ from collectlab.effects.training.rows import (
 )  # fmt: skip
 from collectlab.effects.training.units import compared
 from collectlab.measures.actions_rows import Period
+from collectlab.measures.ratios import with_interval
 
 if TYPE_CHECKING:
     from collectlab.book.open import Book
@@ -93,11 +94,10 @@ class TrainingNeeds(Result):
         -------
         Result
         """
-        shown = self.real.copy()
-        shown["p_value"] = shown["p_value"].astype(float)
-        return Result(
-            table=shown[[c for c in _REAL if c != "units"] + ["units"]][_REAL],
-            estimand="Share of the variation between units' figures, at the same mix of cases, that is more than chance",
+        return WhatIsReal(
+            table=self.real[_REAL].assign(p_value=self.real["p_value"].astype(float)),
+            estimand="How much of the differences between teams, and between agents, is theirs, at the same mix of cases: "
+            "the rest is chance",
             title="What of the differences is real",
             unit="share",
             formats={"units": "count", "average": "share", **dict.fromkeys(("sd", "sd_low", "sd_high"), "points")},
@@ -110,8 +110,43 @@ class TrainingNeeds(Result):
             return pd.DataFrame(
                 {"Training": ["Nobody is named: no difference is shown to be real and theirs."]}
             )
-        shown = self.table.drop(columns=["std_error"])
-        return display_table(shown, "points", dict(self.formats), self.conf_level)
+        # the training last, after the figures it rests on
+        shown = self.table.drop(columns=["std_error", "training"]).assign(training=self.table["training"])
+        shown = shown.rename(columns={"among": "works by", "n": "cases"})
+        formats = {**self.formats, "cases": "count", "estimate": "Gap to the average, shrunken"}
+        return display_table(shown, "points", formats, self.conf_level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhatIsReal(Result):
+    """How much of the differences of a skill is real: a row per level, skill and channel."""
+
+    def display_table(self) -> pd.DataFrame:
+        """In a reader's words; each figure with its interval."""
+        level = f"({self.conf_level:.0%} interval)".replace("%", " %")
+        rows = [
+            {
+                "Level": r.level,
+                "Skill": str(r.skill).replace("_", " "),
+                "Works by": r.among,
+                "Units": format_value(r.units, "count"),
+                "Cases": format_value(r.n, "count"),
+                "Average": format_value(r.average, "share"),
+                f"Share of the variation that is real {level}": with_interval(
+                    r.estimate, r.conf_low, r.conf_high, "share"
+                ),
+                f"Typical difference, in points {level}": _spread(r.sd, r.sd_low, r.sd_high),
+                "p-value": format_value(r.p_value, "p_value"),
+            }
+            for r in self.table.itertuples()
+        ]
+        return pd.DataFrame(rows, dtype=object)
+
+
+def _spread(sd: float, low: float, high: float) -> str:
+    """A standard deviation between units, in percentage points; it has no sign."""
+    told = [format_value(100 * v, "days") for v in (sd, low, high)]
+    return told[0] if pd.isna(low) or pd.isna(high) else f"{told[0]} ({told[1]} to {told[2]})"
 
 
 def training_needs(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -16,52 +15,15 @@ from collectlab.core.columns import day_number, day_of, flag, whole_money, whole
 from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.jackknife import INTERVAL, check_level, with_replicates
-from collectlab.core.results import Result
+from collectlab.core.tables import format_value
 from collectlab.measures import actions
 from collectlab.measures.costs_touch import contact_made
+from collectlab.measures.legal.sheet import MET, MISSED, NO_TERM, UNTOLD, WORDS, EvaluationSheet
 from collectlab.measures.ratios import Measures, Ratio, count
 from collectlab.measures.recovery_placements import placements
 
-#: Where a figure stands against the contract.
-MET, MISSED, UNTOLD, NO_TERM = "met", "missed", "cannot be told", "–"
 _FAR = 10_000_000
 _COLUMNS = ["agency", "measure", "n", *INTERVAL, "unit", "term", "standing"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSheet(Result):
-    """Agencies in one year: a row per agency × measure; ``term`` is the contract's limit, ``standing`` what it comes to."""
-
-    year: int = 0
-
-    def of(self, agency: str) -> Result:
-        """One agency's sheet.
-
-        Parameters
-        ----------
-        agency : str
-
-        Returns
-        -------
-        Result
-
-        Raises
-        ------
-        FrameError
-            No such agency.
-        """
-        names = list(dict.fromkeys(self.table["agency"]))
-        if agency not in names:
-            raise FrameError(f"agency is {agency!r}. Allowed: {first_few(names, 20)}.")
-        rows = self.table[self.table["agency"] == agency].drop(columns="agency")
-        return Result(
-            table=rows, estimand=self.estimand, title=f"{agency}, {self.year}", notes=self.notes,
-            formats=self.formats, conf_level=self.conf_level,
-        )  # fmt: skip
-
-    def missed(self) -> pd.DataFrame:
-        """The terms that were missed, whole interval beyond the limit."""
-        return self.table[self.table["standing"] == MISSED].reset_index(drop=True)
 
 
 def evaluation_sheet(
@@ -169,7 +131,7 @@ def evaluation_sheet(
     table = pd.concat(parts, ignore_index=True)
     table = table[table["agency"].isin(agencies)]
     order = {a: i for i, a in enumerate(agencies)}
-    place = {m: i for i, m in enumerate(_ORDER)}
+    place = {m: i for i, m in enumerate(WORDS)}
     table = table.assign(__a=table["agency"].map(order), __m=table["measure"].map(place))
     table = table.sort_values(["__a", "__m"], kind="stable", ignore_index=True)
     limits = asked[asked["direction"].isin(["at_least", "at_most"])]
@@ -177,7 +139,7 @@ def evaluation_sheet(
         limits[["agency", "measure", "direction", "limit"]], on=["agency", "measure"], how="left"
     )
     table["term"] = [
-        "" if pd.isna(v) else f"{'≥' if d == 'at_least' else '≤'} {_said(v, u)}"
+        "" if pd.isna(v) else f"{'≥' if d == 'at_least' else '≤'} {format_value(float(v), u)}"
         for d, v, u in zip(table["direction"], table["limit"], table["unit"])
     ]
     table["standing"] = [
@@ -189,24 +151,20 @@ def evaluation_sheet(
     if bare := sorted(set(agencies) - set(asked["agency"])) if len(asked) else []:
         notes.append(f"Without terms in force: {first_few(bare)}.")
     if idle := sorted(set(limits["measure"]) - set(table["measure"])):
-        notes.append(f"Terms that nothing here measures: {first_few(idle)}.")
+        notes.append(f"Terms that nothing here measures: {first_few([WORDS.get(m, m) for m in idle])}.")
     notes.append(
         "Met and missed hold for each figure by itself; of twenty that just meet, one may look missed by chance."
     )
     return EvaluationSheet(
         table=table[_COLUMNS],
-        estimand=f"Agencies in {year}, placements followed for {horizon} days; each figure against the contract's term",
+        estimand=f"What was placed with each agency in {year}, what came back within {horizon} days, at what cost and how; "
+        "each figure with its interval and the number it rests on (n), against the contract's term",
         title=f"Evaluation of the agencies, {year}",
         notes=tuple(notes),
         formats={"n": "count"},
         conf_level=conf_level,
         year=year,
     )  # fmt: skip
-
-
-_ORDER = ("placements", "placed", "recovered", "recovery_rate", "recovery_rate_same_mix", "commission")
-_ORDER += ("cost_per_100_recovered", "complaints_per_1000", "violations_per_1000", "recorded", "third_party")
-_ORDER += ("days_to_first_contact",)
 
 
 def _asked(frame: Any, name: str, columns: list[str], keys: list[str]) -> pd.DataFrame:
@@ -229,12 +187,6 @@ def _standing(direction: Any, limit: float, low: float, high: float) -> str:
         return UNTOLD
     good, bad = (low >= limit, high < limit) if direction == "at_least" else (high <= limit, low > limit)
     return MET if good else MISSED if bad else UNTOLD
-
-
-def _said(value: float, unit: str) -> str:
-    from collectlab.core.tables import format_value
-
-    return format_value(float(value), unit)
 
 
 def _money(

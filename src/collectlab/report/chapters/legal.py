@@ -11,7 +11,7 @@ from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.results import Result
 from collectlab.effects.legal import against_not_sued
 from collectlab.measures.legal import decisions, evaluation_sheet, stages
-from collectlab.measures.legal.agencies import EvaluationSheet
+from collectlab.measures.legal.sheet import EvaluationSheet
 from collectlab.policy.agencies import load_agencies
 from collectlab.report.chapters import conduct, leagues
 from collectlab.report.month import Month

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 
@@ -53,7 +54,9 @@ def what_is_real(month: Month) -> Result:
 @part(picture=False)
 def training_list(month: Month) -> Result:
     """Who would gain from what training."""
-    return needs(month)
+    found = needs(month)
+    # what an empty list rests on is said beside what is real
+    return found if len(found.table) else replace(found, notes=())
 
 
 #: None: the list holds its own chance of naming anybody wrongly.
