@@ -18,9 +18,10 @@ from collectlab.core.engine import connection, scan
 from collectlab.core.errors import FrameError, NotAvailable, ParamsError, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.measures.actions_rows import Period, days_of
+from collectlab.measures.conduct.aside import COPY, holidays_missing, names_of, overlaps, told, two_teams
 from collectlab.measures.conduct.audit_result import Audit, NotJudged, result_of
 from collectlab.measures.conduct.count import SORTS, Asked, Counts, Plan, count, evidence
-from collectlab.measures.conduct.judge import EPOCH, VOICE
+from collectlab.measures.conduct.judge import VOICE
 from collectlab.measures.conduct.lay import CHANNELS, Laid, laid
 from collectlab.measures.conduct.rules import ContactRules, Rule
 from collectlab.measures.conduct.rules_file import load_rules
@@ -112,7 +113,7 @@ def audit(
         book = actions
         actions, as_of = book.table("actions"), as_of or book.as_of
         accounts = book.table("accounts") if accounts is None else accounts
-    groups = as_list(by)
+    groups = _named(by)
     if by is BY:
         groups = _there(groups, actions)
     first, last = (None, None) if period is None else (d - _SHIFT for d in days_of(period))
@@ -120,24 +121,20 @@ def audit(
     with laid(actions, accounts, groups, time_zone=time_zone, as_of=cut, checked=is_book) as log:
         if log.last_day < log.first_day:
             raise NotAvailable(_nothing(log))
-        held = None if holds is None else _holds(holds, log)
+        held, lost = (None, []) if holds is None else _holds(holds, log, accounts is not None)
         plan = Plan(log, groups, first, last, held)
         asked, not_judged, notes = _askable(books, plan, time_zone)
+        notes += lost
         counts = count(plan, asked)
         if not counts.judged:
             raise NotAvailable("there are no actions in this book or period.")
         kept = evidence(plan, asked, counts)
-        notes += _said(log, books, counts, asked)
-        aside = log.aside
-        if counts.copies:
-            more = pd.DataFrame(
-                {"reason": ["copy of another row (a reload)"], "rows": [counts.copies], "first": [""]}
-            )
-            aside = pd.concat([aside, more], ignore_index=True)
+        aside = _with_copies(log, counts)
+        notes = _said(log, books, aside, counts, asked, plan.span) + notes
         out = counts.applies.sum(axis=1), counts.broken.sum(axis=1)
         for i, (book_of, rule) in enumerate(asked):
             if not out[0][i][plan.all]:
-                not_judged.append(NotJudged(rule, book_of, _why_none(rule, plan)))
+                not_judged.append(NotJudged(rule, book_of, _why_none(rule, int(counts.unknown[i]))))
         return result_of(
             books=books, asked=asked, sorts=list(SORTS), applies=counts.applies, broken=counts.broken, customers=counts.customers,
             labels=plan.labels, not_judged=not_judged, evidence=kept, aside=aside, rows_in=log.rows_in,
@@ -164,6 +161,12 @@ def _rules(rules: Any, folder: str | Path) -> tuple[ContactRules, ...]:
     return tuple(found)
 
 
+def _named(by: Any) -> list[str]:
+    if by is not None and not isinstance(by, (str, list, tuple)):
+        raise FrameError(f"by is {by!r}. Allowed: a column, a list of columns, or None.")
+    return as_list(by)
+
+
 def _there(by: Sequence[str], actions: Any) -> list[str]:
     have = scan(actions).collect_schema().names()
     return [b for b in by if b in have or b == "month" or (b == "team" and "agency" in have)]
@@ -172,22 +175,21 @@ def _there(by: Sequence[str], actions: Any) -> list[str]:
 def _nothing(log: Laid) -> str:
     if not log.rows_in:
         return "there are no actions in this book or period."
-    reasons = "; ".join(f"{r.rows:,} {r.reason}" for r in log.aside.itertuples())
-    return f"none of {log.rows_in:,} actions can be judged: {reasons}."
+    return f"none of {log.rows_in:,} actions can be judged: {told(log.aside)}."
 
 
-def _holds(holds: Any, log: Laid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Account, first and last day of each hold, those of an account that overlap made one."""
+def _holds(holds: Any, log: Laid, whole: bool) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], list[str]]:
+    """Account, first and last day of each hold, those of an account that overlap made one; and those of nobody."""
     frame = scan(holds)
     engine.require(frame, "account_id", "from", "to")
-    told = frame.select("account_id", nw.col("from").cast(nw.Date), nw.col("to").cast(nw.Date))
-    table = engine.collect(told)
-    days = {c: pd.to_datetime(table[c]) for c in ("from", "to")}
-    wrong = days["from"].isna() | (days["to"] < days["from"])
+    table = engine.collect(frame.select("account_id", *(nw.col(c).cast(nw.String) for c in ("from", "to"))))
+    days = {c: pd.to_datetime(table[c].str[:10], format="%Y-%m-%d", errors="coerce") for c in ("from", "to")}
+    wrong = days["from"].isna() | (days["to"] < days["from"]) | (table["to"].notna() & days["to"].isna())
     if wrong.any():
         raise FrameError(
-            f"holds: {int(wrong.sum()):,} of {len(table):,} have no from, or end before they begin (account_id "
-            f"{first_few(table.loc[wrong, 'account_id'].tolist(), 3)}). Allowed: from on or before to."
+            f"holds: {int(wrong.sum()):,} of {len(table):,} have no date in from or to, or end before they begin "
+            f"(account_id {first_few(table.loc[wrong, 'account_id'].tolist(), 3)}). Allowed: dates, from on or before "
+            "to; no to: still on hold."
         )
     owners = engine.collect(
         scan(connection().sql(f"SELECT CAST(account_id AS VARCHAR) AS id, __account FROM {log.owners}"))
@@ -206,7 +208,14 @@ def _holds(holds: Any, log: Laid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         else:
             merged.append([account, start, end])
     array = np.array(merged, dtype=np.int64).reshape(-1, 3)
-    return array[:, 0], array[:, 1], array[:, 2]
+    lost = [str(i) for i in table["account_id"] if str(i) not in number]
+    said = []
+    if lost and (whole or not rows):
+        said = [
+            f"{len(lost):,} of {len(table):,} holds are of accounts that are not known here (account_id "
+            f"{first_few(sorted(set(lost)), 3)}). Allowed: account_id as in the log."
+        ]
+    return (array[:, 0], array[:, 1], array[:, 2]), said
 
 
 def _askable(
@@ -255,47 +264,51 @@ def _askable(
     return asked, not_judged, [f"{'; '.join(titles)}: {said}." for said, titles in missing.items()]
 
 
-def _why_none(rule: Rule, plan: Plan) -> str:
+def _why_none(rule: Rule, unknown: int) -> str:
+    if unknown:
+        what = "for whom they were" if rule.kind == "party" else "whether they were answered"
+        return f"of the {unknown:,} actions it applies to it is not known {what}"
     through = f" through {', '.join(rule.channels)}" if rule.channels else ""
     return f"no action it applies to{through}"
 
 
-def _said(log: Laid, books: Sequence[ContactRules], counts: Counts, asked: Asked) -> list[str]:
-    """What a reader must know: rows set aside, not known, holidays not listed, agents in two teams."""
+def _with_copies(log: Laid, counts: Counts) -> pd.DataFrame:
+    """The rows set aside, those found to be copies while counting among them."""
+    if not counts.copies:
+        return log.aside
+    first = f"account_id {first_few(names_of(log.owners, sorted(counts.copied)), 3)}"
+    copies = pd.DataFrame([(COPY, counts.copies, first, "each action once")], columns=log.aside.columns)
+    return pd.concat([log.aside, copies], ignore_index=True)
+
+
+def _said(
+    log: Laid, books: Sequence[ContactRules], aside: pd.DataFrame, counts: Counts, asked: Asked,
+    span: tuple[dt.date, dt.date],
+) -> list[str]:  # fmt: skip
+    """What a reader must know: rows set aside or not known, holidays not listed, agents in two teams."""
     notes = []
-    aside = int(log.aside["rows"].sum()) + counts.copies
-    if aside:
-        reasons = [
-            f"{r.rows:,} {r.reason}" + (f" ({r.first})" if r.first else "") for r in log.aside.itertuples()
-        ]
-        reasons += [f"{counts.copies:,} copy of another row (a reload)"] if counts.copies else []
-        notes.append(f"{aside:,} of {log.rows_in:,} actions were set aside: {'; '.join(reasons)}.")
-    for (_, rule), unknown in zip(asked, counts.unknown):
-        if unknown:
+    if len(aside):
+        notes.append(
+            f"{int(aside['rows'].sum()):,} of {log.rows_in:,} actions were set aside: {told(aside)}."
+        )
+    if counts.alike:
+        first = first_few(names_of(log.owners, sorted(counts.resembling)), 3)
+        notes.append(
+            f"{counts.alike:,} actions are like another in account, time, channel and result, with an action_id of "
+            f"their own (account_id {first}): perhaps a reload under new ids. They were judged as they stand."
+        )
+    notes += log.said
+    some = counts.applies.any(axis=(1, 2))
+    for (_, rule), unknown, judged in zip(asked, counts.unknown, some):
+        if unknown and judged:
             what = "party" if rule.kind == "party" else "answer"
             notes.append(f"{rule.title.en}: {unknown:,} actions whose {what} is not known were not judged.")
     for (_, rule), exempt in zip(asked, counts.exempt):
         if exempt:
             words = " or ".join({"consent": "consent", "agreed": "agreement"}[u] for u in rule.unless)
             notes.append(f"{rule.title.en}: {exempt:,} actions with {words} noted are free and not counted.")
-    for book in books:
-        needs = [r for r in book.rules if r.allowed and "holiday" in r.allowed.model_fields_set]
-        first, last = (dt.date.fromordinal(d + EPOCH).year for d in (log.first_day, log.last_day))
-        listed = {d.year for d in book.holidays}
-        gone = [y for y in range(first, last + 1) if y not in listed]
-        if needs and gone:
-            notes.append(
-                f"{book.name.en}: no holidays are listed for {first_few(gone)}; these were judged as other days."
-            )
+    notes += overlaps(books, [rule for (_, rule), judged in zip(asked, some) if judged])
+    notes += holidays_missing(books, *span)
     if {"agent", "team"} <= log.columns:
-        found = connection().execute(
-            f"SELECT CAST(agent AS VARCHAR) AS agent FROM (SELECT DISTINCT agent, team FROM {log.source} "
-            "WHERE agent IS NOT NULL AND team IS NOT NULL) GROUP BY agent HAVING count(*) > 1 ORDER BY agent"
-        ).fetchall()  # fmt: skip
-        if found:
-            names = first_few([f for (f,) in found], 3)
-            verb = "agent stands" if len(found) == 1 else "agents stand"
-            notes.append(
-                f"{len(found):,} {verb} in more than one team ({names}); each action counts for its team."
-            )
+        notes += two_teams(log.source)
     return notes

@@ -50,7 +50,7 @@ class Audit(Result):
     not_judged : DataFrame
         ``rule, title, why``. Not judged is not the same as not broken.
     set_aside : DataFrame
-        ``reason, rows, first``: rows in = judged in the period or out of it + set aside.
+        ``reason, rows, first, allowed``: rows in = judged in the period or out of it + set aside.
     rows_in, judged : int
         Rows of the log, and those judged.
     """
@@ -78,7 +78,8 @@ class Audit(Result):
         -------
         DataFrame
             ``action_id, account_id, at`` (local time), ``channel, rule, counted, limit, since``: so many were
-            counted since then, where so many are allowed. The first 10,000 of each rule are kept.
+            counted since then, where so many are allowed. Of each rule the first 10,000 by account are kept (a note
+            says where there are more); for all of them, audit a part of the accounts or a shorter ``period``.
         """
         if rule is not None and rule not in set(self.rules["rule"]):
             near = nearest(rule, self.rules["rule"]) or list(self.rules["rule"])
@@ -226,8 +227,14 @@ def result_of(
     facts = [n.rule.title.en for n in not_judged if n.rule.kind == "fact"]
     if facts:
         said.append(f"Not to be seen in an action log, look elsewhere: {'; '.join(facts)}.")
-    if len(evidence) and (evidence["rule"].value_counts() >= 10_000).any():
-        said.append("Of a rule with many violations the first 10,000 are kept as evidence; all are counted.")
+    titles = {rule.key: rule.title.en for _, rule in asked}
+    kept = evidence["rule"].value_counts()
+    found = {rule.key: int(broken[i, :, every].sum()) for i, (_, rule) in enumerate(asked)}
+    said += [
+        f"{titles[key]}: the first {kept.get(key, 0):,} of {n:,} violations, by account, are kept as evidence."
+        for key, n in found.items()
+        if kept.get(key, 0) < n
+    ]
     return Audit(
         table=table,
         estimand=(

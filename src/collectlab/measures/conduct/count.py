@@ -131,6 +131,9 @@ class Counts:
     exempt: np.ndarray
     judged: int = 0
     copies: int = 0
+    alike: int = 0
+    copied: set[int] = field(default_factory=set)
+    resembling: set[int] = field(default_factory=set)
     kept: list[pd.DataFrame] = field(default_factory=list)
 
     @classmethod
@@ -155,8 +158,10 @@ def count(plan: Plan, asked: Asked) -> Counts:
     kept = np.zeros(len(asked), dtype=np.int64)
     with ThreadPoolExecutor(max_workers=2) as pool:
         for found in pool.map(one, plan.log.parts):
-            for name in ("applies", "broken", "customers", "unknown", "exempt", "judged", "copies"):
+            for name in ("applies", "broken", "customers", "unknown", "exempt", "judged", "copies", "alike"):
                 setattr(total, name, getattr(total, name) + getattr(found, name))
+            total.copied |= found.copied
+            total.resembling |= found.resembling
             for table in found.kept:
                 rule = int(table["rule"].iloc[0])
                 room = EVIDENCE - kept[rule]
@@ -166,9 +171,17 @@ def count(plan: Plan, asked: Asked) -> Counts:
     return total
 
 
-def _count_part(plan: Plan, asked: Asked, rows: Rows, codes: Mapping[str, np.ndarray], copies: int) -> Counts:
+def _count_part(
+    plan: Plan,
+    asked: Asked,
+    rows: Rows,
+    codes: Mapping[str, np.ndarray],
+    copies: np.ndarray,
+    alike: np.ndarray,
+) -> Counts:
     found = Counts.none(len(asked), len(plan.labels))
-    found.copies = copies
+    found.copies, found.alike = len(copies), len(alike)
+    found.copied, found.resembling = (set(np.unique(a)[:4].tolist()) for a in (copies, alike))
     inside = np.ones(len(rows.at), dtype=bool)
     if plan.first is not None:
         inside &= rows.local >= plan.first * DAY

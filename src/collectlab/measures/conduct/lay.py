@@ -7,7 +7,7 @@ and are sorted as they are read, so a log in any order is audited in the memory 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,10 @@ import pandas as pd
 from collectlab.book.schema import CHANNELS, OUTCOMES, PARTIES
 from collectlab.core import engine
 from collectlab.core.engine import connection, embedded, fetch, quote, quote_text, require, scan
-from collectlab.core.errors import FrameError, first_few, nearest
+from collectlab.core.errors import FrameError
 from collectlab.core.jackknife import with_replicates
+from collectlab.measures.conduct.aside import YEARS, set_aside, shared_ids
+from collectlab.measures.conduct.check import FLAGS, check_by, check_flags, check_origination
 from collectlab.measures.conduct.judge import Rows
 from collectlab.measures.conduct.zones import check_zones, own_zone, times
 from collectlab.measures.groups import natural
@@ -34,22 +36,9 @@ if TYPE_CHECKING:
 PART = 3_000_000
 #: Columns of the log that a rule may need, beside account, time and channel.
 OPTIONAL = ("action_id", "customer_id", "outcome", "party", "connected", "consent", "agreed", "number")
-FLAGS = ("connected", "consent", "agreed")
 #: More groups than this are no table.
 MOST_GROUPS = 5_000
 _FRESH = itertools.count(1)
-
-#: Why a row is set aside, by its number in the table.
-REASONS = {
-    1: "account_id is missing",
-    2: "at is missing or no local time",
-    3: "unknown channel",
-    4: "unknown outcome or party",
-    5: "account_id is not in accounts",
-    6: "in the future",
-    7: "before the account existed",
-    8: "copy of another row (a reload)",
-}
 
 
 @dataclass(frozen=True)
@@ -70,6 +59,7 @@ class Laid:
     has_hours: bool
     zoned: bool
     keyed: bool
+    said: tuple[str, ...]
     parts: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -111,7 +101,7 @@ def _lay(
     if owners_frame is not None:
         require(owners_frame, "account_id")
         of_accounts = owners_frame.collect_schema().names()
-    _check_by(by, have, of_accounts)
+    check_by(by, have, of_accounts)
     wanted = ["account_id", "at", "channel", *OPTIONAL, *by, "agency", "agent", "team"]
     needed = [c for c in dict.fromkeys(wanted) if c in have]
     whole_rows = not checked and "action_id" not in have
@@ -126,10 +116,11 @@ def _lay(
     else:
         accounts_view, known = "", {}
     kinds = _kinds(source)
-    odd = {c: kinds[c] for c in FLAGS if kinds.get(c, "").startswith(("VARCHAR", "DATE", "TIME"))}
-    if odd:
-        raise FrameError([f"{name} is {kind}. Allowed: true or false." for name, kind in odd.items()])
-    at, local, has_hours, zoned = times(source, kinds["at"], time_zone, known, zone_of_frame)
+    check_flags(source, kinds, FLAGS)
+    at, local, has_hours, zoned, clock = times(source, kinds["at"], time_zone, known, zone_of_frame)
+    said = [clock] if clock else []
+    if not checked and "action_id" in have:
+        said += shared_ids(source)
 
     owners = fresh("owners")
     made.append(("TABLE", owners))
@@ -148,7 +139,7 @@ def _lay(
         f"FROM {source} l LEFT JOIN (SELECT * EXCLUDE (account_id, __customer), account_id AS __id FROM {owners}) o "
         f"ON {on}) a"
     )
-    return _told(table, owners, source, have, groups, has_hours, zoned, not checked, kinds)
+    return _told(table, owners, source, have, groups, has_hours, zoned, not checked, said)
 
 
 def _kinds(view: str) -> dict[str, str]:
@@ -174,21 +165,6 @@ def _viewed(frame: nw.LazyFrame, name: str, made: list[tuple[str, str]]) -> str:
     return view
 
 
-def _check_by(by: Sequence[str], have: Sequence[str], of_accounts: Sequence[str]) -> None:
-    allowed = [*have, *of_accounts, "month"]
-    faults = []
-    for name in by:
-        known = name in allowed or (name == "team" and "agency" in have)
-        if not known:
-            near = nearest(name, allowed)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            faults.append(
-                f"by: no column {name!r} in actions or accounts.{hint} Allowed: a column, or 'month'."
-            )
-    if faults:
-        raise FrameError(faults)
-
-
 def _owners(
     owners: str, source: str, accounts: str, known: dict[str, str], kinds: dict[str, str], by: Sequence[str],
     time_zone: str | None, have: Sequence[str],
@@ -198,6 +174,8 @@ def _owners(
     extra = [c for c in by if c not in have and c in known and c not in ("account_id", "customer_id")]
     picked = [f"min({quote(c)}) AS {quote('__by_' + c)}" for c in extra]
     if accounts:
+        if "originated_on" in known:
+            check_origination(accounts)
         customer = "min(CAST(customer_id AS VARCHAR))" if "customer_id" in known else "NULL::VARCHAR"
         born = "min(TRY_CAST(originated_on AS DATE))" if "originated_on" in known else "NULL::DATE"
         zone = f"min({quote(time_zone)})" if time_zone in known else "NULL::VARCHAR"
@@ -265,7 +243,7 @@ def _encoded(
     )
     why = [
         ("a.account_id IS NULL", 1),
-        ("a.__at IS NULL OR a.__local IS NULL", 2),
+        (f"a.__at IS NULL OR a.__local IS NULL OR {_far('a.__at')} OR {_far('a.__local')}", 2),
         (f"{channel} IS NULL", 3),
         (f"({text('outcome')} IS NOT NULL AND {outcome} IS NULL)", 4),
         (f"({text('party')} IS NOT NULL AND {party} IS NULL)", 4),
@@ -307,9 +285,14 @@ def _encoded(
     return columns
 
 
+def _far(time: str) -> str:
+    first, last = (f"epoch_us(TIMESTAMP '{year}-01-01')" for year in (YEARS[0], YEARS[1] + 1))
+    return f"{time} < {first} OR {time} >= {last}"
+
+
 def _told(
     table: str, owners: str, source: str, have: Sequence[str], groups: dict[str, list[object]], has_hours: bool,
-    zoned: bool, bare: bool, kinds: dict[str, str],
+    zoned: bool, bare: bool, said: list[str],
 ) -> Laid:  # fmt: skip
     con = connection()
     local = "local" if zoned else "t"
@@ -317,9 +300,7 @@ def _told(
         f"SELECT count(*), min({local}) FILTER (why = 0), max({local}) FILTER (why = 0), "
         f"count(*) FILTER (why = 0 AND {local} % 86400000000 <> 0) FROM {table}"
     ).fetchall()[0]
-    bad = con.execute(f"SELECT why, count(*) FROM {table} WHERE why > 0 GROUP BY why ORDER BY why").fetchall()
-    aside = pd.DataFrame([(REASONS[w], n) for w, n in bad], columns=["reason", "rows"])
-    aside["first"] = [_first_aside(table, owners, w) for w, _ in bad]
+    aside = set_aside(table, owners, source, have)
     lookup = scan(con.sql(f"SELECT __account AS account, __customer AS customer FROM {owners}"))
     known = engine.collect(with_replicates(lookup, "customer", name="replicate").sort("account"))
     codes = pd.factorize(known["customer"])[0].astype(np.int32)
@@ -327,16 +308,8 @@ def _told(
     return Laid(
         table, owners, source, frozenset(have), int(rows_in), aside, groups, codes,
         known["replicate"].to_numpy(np.int64), 0 if first is None else int(first // 86_400_000_000),
-        -1 if last is None else int(last // 86_400_000_000), has_hours and hours > 0, zoned, bare, cuts,
+        -1 if last is None else int(last // 86_400_000_000), has_hours and hours > 0, zoned, bare, tuple(said), cuts,
     )  # fmt: skip
-
-
-def _first_aside(table: str, owners: str, why: int) -> str:
-    found = connection().execute(
-        f"SELECT DISTINCT CAST(o.account_id AS VARCHAR) AS id FROM {table} r JOIN {owners} o ON r.account = o.__account "
-        f"WHERE why = {why} ORDER BY id LIMIT 3"
-    )
-    return first_few([f for (f,) in found.fetchall()])
 
 
 def _cuts(customer: np.ndarray, rows: int) -> list[tuple[int, int]]:
@@ -355,8 +328,9 @@ def _cuts(customer: np.ndarray, rows: int) -> list[tuple[int, int]]:
 
 def part(
     laid: Laid, first: int, last: int, door: duckdb.DuckDBPyConnection
-) -> tuple[Rows, dict[str, np.ndarray], int]:
-    """The rows of accounts ``first`` to ``last`` − 1: as arrays, their codes, and how many were copies."""
+) -> tuple[Rows, dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """The rows of accounts ``first`` to ``last`` − 1 as arrays, their codes, and the accounts of each copy left out
+    and of each action that is another's like but for its id."""
     columns = door.table(laid.table).columns
     ties = [c for c in columns if c not in ("why", "account", "t")]
     found = door.execute(
@@ -364,15 +338,15 @@ def part(
         f"ORDER BY account, t, {', '.join(ties)}"
     ).fetchnumpy()
     arrays = {name: np.asarray(values) for name, values in found.items()}
-    copies = 0
-    if laid.keyed and len(arrays["t"]):
-        same = np.zeros(len(arrays["t"]), dtype=bool)
-        same[1:] = np.logical_and.reduce(
-            [arrays[c][1:] == arrays[c][:-1] for c in ("account", "t", "channel", "mark")]
-        )
-        copies = int(same.sum())
-        if copies:
+    copies = alike = np.array([], dtype=np.int64)
+    if laid.keyed:
+        same = _as_before(arrays, ("account", "t", "channel", "mark"))
+        copies = arrays["account"][same]
+        if len(copies):
             arrays = {name: values[~same] for name, values in arrays.items()}
+    if laid.has_hours and "action_id" in laid.columns:
+        facts = [c for c in arrays if c != "mark" and not c.startswith("by")]
+        alike = arrays["account"][_as_before(arrays, facts)]
     nothing = np.zeros(len(arrays["t"]), dtype=bool)
     rows = Rows(
         account=arrays["account"],
@@ -387,4 +361,13 @@ def part(
         consent=arrays["consent"],
         agreed=arrays.get("agreed", nothing),
     )
-    return rows, {c: arrays[c] for c in arrays if c.startswith("by") or c == "mark"}, copies
+    codes = {c: arrays[c] for c in arrays if c.startswith("by") or c == "mark"}
+    return rows, codes, copies, alike
+
+
+def _as_before(arrays: dict[str, np.ndarray], columns: Iterable[str]) -> np.ndarray:
+    """Whether each row is equal to the one before it in these columns."""
+    same = np.zeros(len(arrays["t"]), dtype=bool)
+    if len(same) > 1:
+        same[1:] = np.logical_and.reduce([arrays[c][1:] == arrays[c][:-1] for c in columns])
+    return same

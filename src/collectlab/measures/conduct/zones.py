@@ -44,8 +44,8 @@ def _mixed(zoned: int, plain: int, first: list[object]) -> None:
 
 def times(
     source: str, kind: str, time_zone: str | None, known: dict[str, str], own: str | None
-) -> tuple[str, str, bool, bool]:
-    """Elapsed and local time as SQL over the log, whether it has hours, and a zone."""
+) -> tuple[str, str, bool, bool, str]:
+    """Elapsed and local time as SQL over the log, whether it has hours, and a zone, and what is to be said of it."""
     con = connection()
     at = '"at"'
     zoned = "TIME ZONE" in kind or "TIMESTAMPTZ" in kind
@@ -66,7 +66,9 @@ def times(
     elif kind == "DATE":
         if time_zone is not None:
             raise FrameError("time_zone: at has dates only. Allowed: a time zone where at has hours.")
-        return 'epoch_us(CAST("at" AS TIMESTAMP))', 'epoch_us(CAST("at" AS TIMESTAMP))', False, False
+        return 'epoch_us(CAST("at" AS TIMESTAMP))', 'epoch_us(CAST("at" AS TIMESTAMP))', False, False, ""
+    elif kind == '"NULL"' or not con.execute(f"SELECT 1 FROM {source} LIMIT 1").fetchall():
+        at = "CAST(NULL AS TIMESTAMP)"
     elif not kind.startswith("TIMESTAMP"):
         raise FrameError(f"at is {kind}. Allowed: dates with times, such as 2026-10-31 14:05.")
     elif zoned:
@@ -75,9 +77,12 @@ def times(
         at = f"CAST({at} AS TIMESTAMP)"
     zone = _zone(time_zone, known, own if zoned else None, zoned)
     if zone is None:
-        return f"epoch_us({at})", f"epoch_us({at})", True, False
+        said = "The log's times bear no time zone; they were taken as local time at the debtor's place."
+        return f"epoch_us({at})", f"epoch_us({at})", True, False, said
     instant = at if zoned else f"timezone('UTC', {at})"
-    return f"epoch_us({instant})", f"epoch_us(timezone({zone}, {instant}))", True, True
+    place = f"the column {time_zone} of accounts" if zone == "__tz" else time_zone or own
+    said = "" if zoned else f"The log's times bear no time zone; they were read as UTC and turned to {place}."
+    return f"epoch_us({instant})", f"epoch_us(timezone({zone}, {instant}))", True, True, said
 
 
 def _zone(time_zone: str | None, known: dict[str, str], own: str | None, zoned: bool) -> str | None:
