@@ -107,7 +107,7 @@ def test_the_table_shown_leaves_out_what_is_not_told_and_says_the_rest():
     response = response_of([100.0, 60.0], [10.0, 10.0])
     response.table.loc[response.table["contact"] == "2nd", "contacted"] = 3
     found = where_it_stops(response)
-    assert found.display_table()[["Contact", "Says"]].values.tolist() == [["1st", "pays"]]
+    assert found.display_table()[["Which in 7 days", "So it"]].values.tolist() == [["1st", "pays"]]
     assert found.sentence in found._repr_markdown_() and found.sentence in found._repr_html_()
 
 

@@ -42,6 +42,21 @@ _HEADS = {
     "p99": "99th percentile",
     "conf_low": "Interval from",
     "conf_high": "Interval to",
+    "account_weeks": "Account-weeks",
+    "earlier_only": "Worked as in earlier stages only",
+    "ended_first": "Ended before that",
+    "mistreated": "Cases pressed",
+    "of_before": "Of the step before",
+    "of_first": "Of the first step",
+    "other_channel": "By a channel not allowed",
+    "over": "Above the limit",
+    "own_per_week": "Through own channels, per account-week",
+    "per_week_else": "Per week, all others",
+    "pressure_per_week": "Personal contacts per week",
+    "right_party": "Attempts that reach the debtor",
+    "sustained": "Cured and stayed so",
+    "too_often": "Too often",
+    "unserved": "Given none",
 }
 
 #: Columns that tell a reader which name to look for in the data: written as they are.

@@ -151,7 +151,7 @@ def intensity(
         conf_level,
         estimand=(
             "Actions per account and week overdue in the stage; median, 90th and 99th percentile of an account-week; "
-            f"share of account-weeks with more than {more_than}"
+            f"above the limit: account-weeks with more than {more_than}"
         ),
         title="Actions per account-week, by stage",
         notes=(

@@ -145,8 +145,9 @@ def escalations(
         {"actions": early.total("actions"), "entered": late.total("entered")},
         conf_level,
         estimand=(
-            "Share of a stage's actions through a channel that opens later; share of its accounts without one of its "
-            f"own channels {grace} days after the due day; share worked on as in earlier stages only"
+            "Too early: the stage's actions through a channel that opens only later. Too late: accounts without any "
+            f"action through the stage's own channels {grace} days after the first is due, and those of them that "
+            "are worked on as in earlier stages only (shares of all that entered the stage and were watched)"
         ),
         title="Escalations too early and too late",
         notes=tuple(_told(plan, grace)),

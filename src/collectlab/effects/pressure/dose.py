@@ -81,7 +81,13 @@ class DoseResponse(EffectResult):
             ]
         shown = shown[shown["contacted"] >= ENOUGH]  # the notes say which steps are not told
         texts = dict.fromkeys(shown.columns[3:], "text")
-        return tables.display_table(shown.reset_index(drop=True), formats={**self.formats, **texts})
+        shown = tables.display_table(shown.reset_index(drop=True), formats={**self.formats, **texts})
+        heads = {
+            "Contact": "Which in 7 days",
+            "Days": "Account-days",
+            "Complaints per 1000": "Complaints per 1,000",
+        }
+        return shown.rename(columns=heads)
 
     def plot(self, outcome: str = "cured", ax: Axes | None = None) -> Axes:
         """Adjusted against naive, by step."""
@@ -228,12 +234,12 @@ def response_of(
     return DoseResponse(
         table=table,
         estimand=(
-            f"Mean within {horizon} days if a {what} is made today minus if not, all else going on as it would, by the "
-            "contacts in the six days before; days that could have gone either way count most"
+            f"What one {what} today changes within {horizon} days, against none today and all else going on as it would, "
+            "by which it is in seven days: share cured, money paid, complaints"
         ),
         unit="points",
         title=f"What one more {what} does",
-        notes=tuple(notes),
+        notes=(*notes, "Days that could have gone either way count most."),
         formats={"days": "count", "contacted": "count"},
         conf_level=conf_level,
         design="comparison",

@@ -147,7 +147,11 @@ class Stops(Result):
         if self.parts is None or self.parts.table["contact"].nunique() != len(self.table):
             return super().display_table()
         shown = self.parts.display_table().drop(columns="Days").assign(Says=list(self.table["says"]))
-        return shown[told.to_numpy()].reset_index(drop=True)
+        heads = {
+            "Contact": "Which in 7 days", "Recovery": "Paid more", "Cost": "Spent more", "Net": "What is left",
+            "Complaints": "Complaints more per 1,000", "Says": "So it",
+        }  # fmt: skip
+        return shown[told.to_numpy()].reset_index(drop=True).rename(columns=heads)
 
     def _repr_html_(self) -> str:
         import html

@@ -131,12 +131,12 @@ def reaction_change(
     ] or ["None of them changed by more than chance would bring."]
     return Result(
         table=table,
-        estimand=f"Rate per 1,000 contacts from {middle} to {last}, over the rate from {first} until then",
+        estimand=f"Answers per 1,000 contacts: the second half ({middle} to {last}) over the first (from {first})",
         unit="ratio",
         title="Refusals, disputes and hardship claims: the second half of the months against the first",
         notes=(*said, "“Clear” holds for all outcomes at once (Holm). Trend: change of the rate per month."),
         formats={
-            "contacts": "count", "n": "count", "p_value": "number", "trend_p": "hidden", "trend_low": "hidden",
+            "contacts": "count", "n": "count", "estimate": "Second over first", "trend_p": "hidden", "trend_low": "hidden",
             "trend_high": "hidden", **dict.fromkeys(("first_half", "second_half", "trend"), "number"),
         },
         conf_level=conf_level,

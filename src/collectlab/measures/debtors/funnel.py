@@ -129,7 +129,7 @@ def promise_funnel(
         {"of_before": Given(list(np.array(before).T)), "of_first": Given(list(np.array(first).T))},
         {"n": np.rint(np.array(n)).astype("int64"), "due": np.full(len(steps), int(d.sum()))},
         conf_level, kind=Funnel,
-        estimand="How many reach each step, of the step before and of the attempts; the share kept is of the due",
+        estimand="How many reach each step, as a share of the step before and of the attempts; kept: of the promises due",
         title="From the attempt to the money",
         notes=(*notes, f"{int(d.sum()):,} promises were due; the last two rows are money."),
         formats={"n": "count", "due": "hidden"},
@@ -138,6 +138,10 @@ def promise_funnel(
 
 class Funnel(Measures):
     """The steps of the funnel."""
+
+    def display_table(self) -> pd.DataFrame:
+        """Counts and, in the last two rows, sums of money under one head."""
+        return super().display_table().rename(columns={"Number": "Number, or sum"})
 
     def plot(self, measure: Any = None, ax: Any = None) -> Any:
         """Each step as a share of the one before."""

@@ -165,8 +165,8 @@ def cure_by_reason(
         },
         {"episodes": counts.total("episodes"), "followed": counts.total("judged")},
         conf_level,
-        estimand=f"Share of episodes; P(cured within {horizon} days of the note), other ends competing; cured within "
-        f"{horizon} days and not past due again within {stay} days of it",
+        estimand=f"Share of the episodes with a reason noted; of those, cured within {horizon} days of the note; cured so and "
+        f"not past due again within {stay} days (of those followed for so long)",
         title="Reasons of delinquency, and who cures",
         shown=(f"cured_within_{horizon}_days", "sustained"),
         notes=(

@@ -164,8 +164,8 @@ def remedy_match(
         {name: Ratio(counts[name], counts["judged"]) for name in ("matched", "wrong", "missing")},
         {"judged": counts.total("judged"), "ended_first": counts.total("ended_first")},
         conf_level,
-        estimand=f"Share of episodes with a reason noted in which what was done in the {days} days after it was right, "
-        "wrong, or not done",
+        estimand=f"Of the episodes with a reason noted: in the {days} days after it something was done that fits the reason "
+        "(matched), something that does not (wrong), or nothing that fits (missing)",
         title="The right remedy for the right reason",
         shown=("matched", "wrong", "missing"),
         notes=(

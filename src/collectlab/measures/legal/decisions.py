@@ -129,7 +129,8 @@ def decisions(
         shown(Counts(groups, {}), by), by, found,
         sizes,
         conf_level,
-        estimand="Days from filing to decision; P(won by a day), other decisions competing; success and money of decided cases",
+        estimand="Days from filing to decision; share of the cases won by so many days after filing; of the decided cases: won, "
+        "and the money they brought and cost",
         title="What legal cases lead to",
         shown=("success",),
         notes=tuple(notes),

@@ -124,7 +124,8 @@ def stages(
         found,
         sizes,
         conf_level,
-        estimand="Legal cases by stage: share of all, median days open, share of the decided cases' cost that brought nothing",
+        estimand="Legal cases by stage: share of all cases, median days that the open ones have been open, and of the decided "
+        "cases' cost the share spent on cases that brought nothing",
         title="Legal cases by stage",
         notes=(*notes, *_letters(book, cases, period)),
     )  # fmt: skip

@@ -121,8 +121,8 @@ def relief_offered(
         {name: Ratio(counts[name], counts["cases"]) for name in names},
         {"cases": counts.total("cases")},
         conf_level,
-        estimand=f"Share of episodes with hardship noted that were given relief within so many days of the note; "
-        f"kinds, ended first and unserved by day {longest}",
+        estimand=f"Of the episodes with hardship noted: given relief within so many days of the note; by day {longest}: given "
+        "which kind, ended before any was given, given none",
         title="Relief for those in hardship",
         shown=(f"within_{longest}_days", "ended_first", "unserved"),
         notes=(*notes, "What was offered and turned down is not in the book: it counts as not given."),

@@ -164,9 +164,9 @@ def hardship_pressed(
         {"cases": counts.total("cases"), "mistreated": counts.total("pressed")},
         conf_level,
         estimand=(
-            f"Share of episodes with hardship noted that in the {days} days after the note had more than {per_week} "
-            f"of {', '.join(pressure)} in some 7 days (too often), or one by a channel other than "
-            f"{', '.join(channels)}"
+            f"Of the episodes with hardship noted, in the {days} days after the note: more than {per_week} personal "
+            f"contacts ({', '.join(pressure)}) in some 7 days (too often); one by a channel that the strategy does not "
+            f"allow then (allowed: {', '.join(channels)}); pressed: either"
         ),
         title="Hardship noted, and pressed all the same",
         shown=("too_often", "other_channel"),

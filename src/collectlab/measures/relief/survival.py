@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import narwhals as nw
@@ -121,7 +122,7 @@ def plan_survival(
     return PlanSurvival(
         table=table,
         by=(*([by] if by else []), "month"),
-        estimand="Share of plans broken, kept to their end, and still running k months after their start, "
+        estimand="Of the plans agreed: broken, kept to their end, and still running so many months after their start, "
         "broken and kept competing",
         title="How long plans last",
         conf_level=conf_level,
@@ -133,6 +134,14 @@ def plan_survival(
 
 class PlanSurvival(Measures):
     """Plans by state over the months since their start."""
+
+    def display_table(self) -> pd.DataFrame:
+        """A row per group and month."""
+        return (
+            super()
+            .display_table()
+            .rename(columns={"Month": "Months since the start", "Active": "Still running"})
+        )
 
     def plot(self, measure: Any = None, ax: Any = None) -> Any:
         """Share broken by month since the start, a line per group."""
@@ -280,10 +289,21 @@ def redefault_after_relief(
         spells = spells.with_columns(
             outcome=nw.when(kept).then(nw.col("outcome")).otherwise(nw.lit("censored"))
         )
-    return redefault(
-        engine.computed(spells), horizons=tuple(as_list_of_days(horizons)), by="relief", conf_level=conf_level,
+    days = as_list_of_days(horizons)
+    found = redefault(
+        engine.computed(spells),
+        horizons=tuple(days),
+        by="relief",
+        conf_level=conf_level,
         cluster="customer_id",
-    )  # fmt: skip
+    )
+    return replace(
+        found,
+        title="Past due again, after relief and without it",
+        estimand=f"Of the accounts that became current: past due again within {' and '.join(map(str, days))} days, by the "
+        "relief they were given",
+        formats={**found.formats, "at_risk": "count", "estimate": "Past due again"},
+    )
 
 
 def as_list_of_days(horizons: Sequence[int]) -> list[int]:

@@ -44,7 +44,7 @@ def satisfaction_with_nonresponse(month: Month) -> Result:
     return debtors.satisfaction_bounds(month.book, period=month.window)
 
 
-@part
+@part(picture=False)
 def remedy_match(month: Month) -> Result:
     """The right remedy for the right reason."""
     return _remedies(month, "reason")

@@ -36,7 +36,7 @@ def plan_survival(month: Month) -> Result:
     return relief.plan_survival(month.book)
 
 
-@part(folded=True)
+@part(picture=False)
 def after_relief(month: Month) -> Result:
     """Past due again, after relief and without it."""
     return relief.redefault_after_relief(month.book, horizons=(180,), definition=month.definition)
@@ -48,7 +48,7 @@ def relief_effect(month: Month) -> Result:
     return month.shared("what relief did", lambda: relief_verdicts(month.book, definition=month.definition))
 
 
-@part
+@part(picture=False)
 def pressed(month: Month) -> Result:
     """Hardship noted, and pressed all the same."""
     by = "team" if {"team", "agency"} & set(month.book.columns("actions")) else None
