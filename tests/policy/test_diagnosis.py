@@ -107,8 +107,11 @@ def test_the_mix_is_told_from_the_performance():
     cells = laid(rows, ["period", "product", "top", "base"], groups=("product",))
     found = diagnose(card(total(cells)), {"kpi": cells})
     assert of(found, "mix")["estimate"] == pytest.approx(0.25 * 0.4, abs=2e-3)
-    assert "harder cases" in of(found, "mix")["says"]
-    assert "The year before: 70.0 %" in found.table["says"].iloc[0]
+    assert "harder cases than the year before (widens the gap)" in of(found, "mix")["says"]
+    same = laid([(t, p, n, float(m)) for t in ("now", "before") for p, n, m in (("loan", 40.0, 50), ("card", 20.0, 50))],
+                ["period", "product", "top", "base"], groups=("product",))  # fmt: skip
+    assert "no sure change" in of(diagnose(card(total(same)), {"kpi": same}), "mix")["says"]
+    assert "year before 70.0 %: a gap of" in found.table["says"].iloc[0]
 
 
 def test_a_step_done_less_often_stands_under_its_branch_and_as_adherence():
@@ -304,5 +307,5 @@ def test_the_picture_closes_at_where_the_kpi_stands():
     axes = diagnose(card(total(cells)), {"kpi": cells}).plot()
     ends = [bar.get_x() + bar.get_width() for bar in axes.patches]
     assert ends[-1] == pytest.approx(1.0)
-    assert axes.get_yticklabels()[0].get_text() == "Rate"
+    assert axes.get_yticklabels()[0].get_text() == f"Rate {100 * total(cells):.1f} %\ntarget at least 80.0 %"
     assert dt.date.today().isoformat() not in repr(axes)

@@ -137,6 +137,11 @@ def against(effect: np.ndarray, size: np.ndarray, pairs: list[tuple[int, np.ndar
         return np.array([size[i] * (effect[i] - size[r] @ effect[r] / size[r].sum()) for i, r in pairs])
 
 
+def compared(size: np.ndarray, pairs: list[tuple[int, np.ndarray]]) -> list[tuple[float, float]]:
+    """Shares of the whole weight: of the group, and of those it is compared with."""
+    return [(float(size[i] / size[0]), float(size[r].sum() / size[0])) for i, r in pairs]
+
+
 def rooted(observed: np.ndarray, part: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """√observed − √expected; the expected, which may come out below nothing, is at least half the usual number."""
     with np.errstate(invalid="ignore"):

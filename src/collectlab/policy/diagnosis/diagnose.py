@@ -13,7 +13,8 @@ from collectlab.core.errors import FrameError, first_few
 from collectlab.core.jackknife import GROUPS as REPLICATES
 from collectlab.core.jackknife import check_level, t_quantile
 from collectlab.core.results import Result
-from collectlab.measures.gap import GROUPS, Cells
+from collectlab.measures.gap import Cells
+from collectlab.policy.diagnosis.families import looked_at
 from collectlab.policy.diagnosis.result import COLUMNS, Diagnosis, label_of, said
 from collectlab.policy.diagnosis.shares import Shares, shares_of
 
@@ -46,7 +47,8 @@ def diagnose(
     *all* comparisons of *all* missed KPIs with at most ``false_share`` of the named ones expected to be false
     (Benjamini & Hochberg 1995); their intervals are widened for having been picked, so that ``conf_level`` of the
     intervals of those named hold (Benjamini & Yekutieli 2005). The others stay in ``.table``, not named, and their
-    parts in what is not explained.
+    parts in what is not explained. How much that could be is said by family (all branches, all agents, each step),
+    of :func:`~collectlab.policy.diagnosis.families.looked_at`: nothing was picked there, so the intervals are plain.
 
     Parameters
     ----------
@@ -106,15 +108,6 @@ def diagnose(
         bad = 1.0 if table.set_index("kpi").loc[kpi, "direction"] == "at_most" else -1.0
         found[kpi] = shares_of(counted, smallest, bad)
         notes += [n for n in counted.notes if n not in notes]
-    known = [c for c in (cells.get(k) for k in picked) if isinstance(c, Cells)]
-    unknown = [
-        g.replace("_", " ")
-        for g in GROUPS
-        if known and not any(g in (*c.groups, *dict(c.nested)) for c in known)
-    ]
-    unknown += [] if any(c.paths for c in known) or not known else ["contactability and adherence"]
-    if unknown:
-        notes.append(f"Of these KPIs the book does not tell, and so not explained is: {', '.join(unknown)}.")
     flat = [k for k, s in found.items() if isinstance(s, Shares) and not np.isfinite(s.estimate[1])]
     if flat:
         names = table.set_index("kpi").loc[flat, "name"]
@@ -139,7 +132,7 @@ def diagnose(
         estimand="Part of each gap to target that goes with a cause, all causes at the same mix of the others",
         unit="number",
         title="Why targets are missed",
-        notes=_notes(picked, len(p_all), false_share, notes),
+        notes=_notes(picked, len(p_all), false_share, bool((frame["cause"] == "looked at").any()), notes),
         conf_level=conf_level,
     )
 
@@ -280,13 +273,8 @@ def _rows(
                     says=f"goes with fewer {step}")  # fmt: skip
     if np.isfinite(estimate[1]):
         rest[1] -= 1
-        harder = "harder" if estimate[1] > 0 else "easier"
-        what = (
-            "the mix of cases moved"
-            if cells.kind == "change"
-            else f"Mix: {harder} cases than the year before"
-        )
-        add(1, "mix", "", rows["n"][1], number(1, narrow), named=True, says=what[:1].upper() + what[1:])
+        low, high = number(1, narrow)[2:]
+        add(1, "mix", "", rows["n"][1], number(1, narrow), named=True, says=_mix(low, high, cells.kind))
     otherwise = bad * (line["estimate"] - shares.estimate[0])
     if abs(otherwise) > 0.005 * abs(gap):
         nothing = (otherwise, math.nan, math.nan, math.nan)
@@ -297,14 +285,27 @@ def _rows(
             n_all,
             nothing,
             named=True,
-            says="Too recent or seen late to be taken apart",
+            says="Too recent or seen late: not taken apart",
         )
     left = _sum(rest, estimate) - bad * line["target"]
     spread = shares.error(rest)
     ends = (left - narrow * spread, left + narrow * spread)
-    says = "Not explained" if left >= 0 else "Less what all others do better than the target"
+    says = "Not explained" if left >= 0 else "Not explained (the causes exceed the gap)"
     add(1, "not explained", "", n_all, (left, spread, *ends), named=True, says=says)
+    told = {(rows["dimension"][i], rows["group"][i]) for i in named}
+    for family in looked_at(shares, cells, told, bad, plain):
+        add(1, **family)
     return out
+
+
+def _mix(low: float, high: float, kind: str) -> str:
+    """What is said of the mix: only where its interval has one sign that it did something."""
+    since = "six months before" if kind == "change" else "the year before"
+    if low > 0:
+        return f"Mix: harder cases than {since} (widens the gap)"
+    if high < 0:
+        return f"Mix: easier cases than {since} (narrows the gap)"
+    return f"Mix: no sure change since {since}"
 
 
 def _sum(weights: np.ndarray, values: np.ndarray) -> float:
@@ -345,7 +346,9 @@ def _cause(dimension: str, group: str, cells: Cells) -> str:
     return "adherence" if any(p.name == group and p.expected for p in cells.paths) else "contactability"
 
 
-def _notes(picked: Sequence[str], tests: int, share: float, counted: Sequence[str]) -> tuple[str, ...]:
+def _notes(
+    picked: Sequence[str], tests: int, share: float, families: bool, counted: Sequence[str]
+) -> tuple[str, ...]:
     if not picked:
         return ("No target is missed with its whole interval, so there is nothing to take apart.",)
     notes = [
@@ -353,5 +356,12 @@ def _notes(picked: Sequence[str], tests: int, share: float, counted: Sequence[st
         "gap goes with it. What changing it would do, only a test or a design of chapter 3 can say.",
         f"{tests:,} comparisons were made. Named are those of which at most {100 * share:g} % are expected to be false; "
         "their intervals are widened for having been picked. What is not named counts as not explained.",
+        "A part above 0 widens the gap, one below 0 narrows it.",
     ]
+    if families:
+        notes.append(
+            "Looked at, not named: for a family of groups, what would go if those worse than the average of their kind "
+            "did as the average, less what chance alone shows; its upper end is the most that can hide there. Each "
+            "line stands alone and they are not added up; by chance, one family in forty seems to differ."
+        )
     return (*notes, *counted)

@@ -33,10 +33,11 @@ class Diagnosis(Result):
     """Why targets are missed.
 
     ``table``: ``kpi, name, depth`` (0 the gap, 1 its causes, 2 what lies under a cause), ``cause`` (gap, mix,
-    product, branch, …, contactability, adherence, counted otherwise, not explained), ``group, of, n``; ``estimate``
-    and its interval in the KPI's unit, above 0 where it widens the gap; ``share`` of the gap (the gap taken as it
-    is), ``p_value`` (adjusted for all comparisons), ``named``, ``unit``, ``says``. The parts named at depth 1 that
-    widen the gap, mix, *counted otherwise* and *not explained* add up to the gap.
+    product, branch, …, contactability, adherence, counted otherwise, not explained; *looked at*: a family or step
+    of which nothing is named; *not counted*: what the KPI cannot be counted by), ``group, of, n``; ``estimate`` and
+    its interval in the KPI's unit, above 0 where it widens the gap; ``share`` of the gap (the gap taken as it is),
+    ``p_value`` (adjusted for all comparisons), ``named``, ``unit``, ``says``. The parts named at depth 1 that widen
+    the gap, mix, *counted otherwise* and *not explained* add up to the gap; *looked at* bounds what is not explained.
     """
 
     plottable = True
@@ -70,6 +71,12 @@ class Diagnosis(Result):
         blocks += [other] if first else [other, rest]
         return pd.concat([b for b in blocks if len(b)], ignore_index=True)
 
+    def looked_at(self, kpi: str) -> pd.DataFrame:
+        """What was looked at and is not named for one KPI: how much it could be, at most; the largest first."""
+        rows = self.table[self.table["kpi"] == kpi]
+        found = rows[rows["cause"] == "looked at"].sort_values("conf_high", ascending=False, kind="stable")
+        return pd.concat([found, rows[rows["cause"] == "not counted"]], ignore_index=True)
+
     def sentence(self, kpi: str) -> str:
         """One KPI's diagnosis in a sentence or two."""
         rows = self.of(kpi)
@@ -91,6 +98,9 @@ class Diagnosis(Result):
                 shared = row["cause"] not in ("not explained", "counted otherwise") and row["depth"] == 1
                 part = f", {_share(row['share'])} of the gap" if shared else ""
                 lines.append(f"{stem}{row['says']}: {_value(row)}{part}")
+            looked = [r for r in self.looked_at(kpi).itertuples() if r.cause == "looked at"]
+            if looked:
+                lines.append("   Looked at, not named: " + "; ".join(f"{r.says} {_value(r)}" for r in looked))
             blocks.append("\n".join(lines))
         return "\n\n".join(blocks) if blocks else self.notes[0]
 
@@ -122,14 +132,37 @@ class Diagnosis(Result):
             out, columns=["Cause", "Part of the gap", interval, "Share of the gap", "n"], dtype=object
         )
 
-    def _repr_html_(self) -> str:
-        kpis = list(dict.fromkeys(self.table["kpi"]))
-        blocks = [
-            tables.to_html(
-                self._shown([k], gap=False), title=self.table.loc[self.table["kpi"] == k, "says"].iloc[0]
+    def _families(self, kpi: str) -> pd.DataFrame:
+        interval = f"{self.conf_level:.0%} interval".replace("%", " %")
+        out = []
+        for row in self.looked_at(kpi).itertuples():
+            if row.cause == "not counted":
+                out.append({"Looked at, not named": row.says, "Estimate": "–", interval: "–", "At most": "–",
+                            "What it says": "cannot be said"})  # fmt: skip
+                continue
+            ends = f"{_points(row.conf_low, row.unit, bare=True)} to {_points(row.conf_high, row.unit)}"
+            out.append(
+                {
+                    "Looked at, not named": row.says,
+                    "Estimate": _points(row.estimate, row.unit),
+                    interval: ends,
+                    "At most": f"{_share(max(row.share_high, 0.0))} of the gap",
+                    "What it says": _reading(row),
+                }
             )
-            for k in kpis
-        ]
+        columns = ["Looked at, not named", "Estimate", interval, "At most", "What it says"]
+        return pd.DataFrame(out, columns=columns, dtype=object)
+
+    def _repr_html_(self) -> str:
+        blocks = []
+        for kpi in dict.fromkeys(self.table["kpi"]):
+            heading = self.table.loc[self.table["kpi"] == kpi, "says"].iloc[0]
+            blocks.append(tables.to_html(self._shown([kpi], gap=False), title=heading))
+            if len(families := self._families(kpi)):
+                blocks.append(
+                    '<details class="cl-folded"><summary>Looked at and not named: how much it could be'
+                    f"</summary>{tables.to_html(families)}</details>"
+                )
         return "\n".join([*blocks, tables.to_html(pd.DataFrame(), "", "", self.notes)])
 
     def plot(self, ax: Axes | None = None, *, kpi: str | None = None, **options: Any) -> Axes:
@@ -145,9 +178,31 @@ class Diagnosis(Result):
             for _, row in pd.concat([steps[~last], steps[last]]).iterrows():
                 lines.append((row["says"], row, at))
                 at += row["share"]
-        ax = new_axes(ax, figsize=(8.6, 0.9 + 0.3 * max(len(lines), 3)))
+            looked = self.looked_at(k)
+            looked = looked[looked["cause"] == "looked at"]
+            if len(looked):
+                lines.append((f"Nothing named in {len(looked)} others looked at", looked.iloc[0], math.nan))
+        ax = new_axes(ax, figsize=(9.2, 0.9 + 0.3 * max(len(lines), 3)))
         labels = []
         for y, (text, row, at) in enumerate(lines):
+            if math.isnan(
+                at
+            ):  # what is looked at and not named lies anywhere between the target and its upper end
+                most = max(row["share_high"], 0.0)
+                ax.plot([0, most], [y, y], color="#999999", linewidth=1.1, linestyle=(0, (1, 1.5)))
+                ax.plot([most], [y], "|", color="#999999", markersize=7)
+                most_of = f"each at most {_points(max(row['conf_high'], 0.0), row['unit'])}"
+                ax.text(
+                    1.01,
+                    y,
+                    most_of,
+                    transform=ax.get_yaxis_transform(),
+                    va="center",
+                    fontsize=8.5,
+                    color="#666666",
+                )
+                labels.append(text)
+                continue
             colour = _COLOURS.get(row["cause"], "#D55E00")
             height = 0.62 if row["cause"] == "gap" else 0.5
             ax.barh(y, row["share"], left=at, height=height, color=colour, alpha=0.85)
@@ -156,8 +211,14 @@ class Diagnosis(Result):
             if not any(math.isnan(e) for e in ends) and row["cause"] != "gap":
                 ax.plot(ends, [y, y], color="#222222", linewidth=1.1, clip_on=True)
                 ax.plot([end], [y], "o", color="#222222", markersize=3)
-            ax.text(1.01, y, _value(row), transform=ax.get_yaxis_transform(), va="center", fontsize=8.5)
-            labels.append(row["name"] if row["cause"] == "gap" else text)
+            value = f"gap {_value(row)}" if row["cause"] == "gap" else _value(row)
+            ax.text(1.01, y, value, transform=ax.get_yaxis_transform(), va="center", fontsize=8.5)
+            # the KPI stands in two lines: where it is and should be
+            labels.append(
+                row["says"].split(": a gap")[0].replace(", target", "\ntarget")
+                if row["cause"] == "gap"
+                else text
+            )
         ax.axvline(0, color="#222222", linewidth=1.0)
         ax.axvline(1, color="#222222", linewidth=1.0, linestyle=(0, (2, 2)))
         ax.set_yticks(range(len(lines)), labels, fontsize=9)
@@ -173,16 +234,25 @@ class Diagnosis(Result):
         return titled(ax, self.title)
 
 
+def _reading(row: Any) -> str:
+    """What a family's or step's interval says."""
+    if " compared)" in row.says:
+        return "they seem to differ; no single one stands out" if row.conf_low > 0 else "no sure difference"
+    if row.conf_low > 0:
+        return "widens the gap, but no more than chance may among all comparisons"
+    return "narrows the gap" if row.conf_high < 0 else "either way"
+
+
 def said(line: pd.Series, gap: float, ends: list[float], before: float) -> str:
-    """``Recovery rate 71.2 % against ≥ 80.0 %: a gap of 8.8 points (7.1 to 10.4).``"""
-    unit, sign = line["unit"], "≥" if line["direction"] == "at_least" else "≤"
+    """``Recovery rate 71.2 %, target at least 80.0 %, year before 70.9 %: a gap of 8.8 points (7.1 to 10.4).``"""
+    unit, sign = line["unit"], "at least" if line["direction"] == "at_least" else "at most"
     spread = "" if any(math.isnan(e) for e in ends) else (
         f" ({_points(ends[0], unit, bare=True)} to {_points(ends[1], unit, bare=True)})"
     )  # fmt: skip
-    earlier = "" if math.isnan(before) else f" The year before: {say(before, unit)}."
+    earlier = "" if math.isnan(before) else f", year before {_level(before, unit)}"
     return (
-        f"{line['name']} {say(line['estimate'], unit)} against {sign} {say(line['target'], unit)}: "
-        f"a gap of {_points(gap, unit)}{spread}.{earlier}"
+        f"{line['name']} {_level(line['estimate'], unit)}, target {sign} {_level(line['target'], unit)}{earlier}: "
+        f"a gap of {_points(gap, unit)}{spread}."
     )
 
 
@@ -208,7 +278,15 @@ def _points(value: float, unit: str, bare: bool = False) -> str:
         text = f"{100 * value:.1f}".replace("-", "−")
         text = "0.0" if text == "−0.0" else text
         return text if bare else f"{text} points"
-    return say(value, "money2" if unit == "money2" else "number")
+    return _level(value, unit)
+
+
+def _level(value: float, unit: str) -> str:
+    """A value of the KPI; plain numbers to two places, so that those under each other compare."""
+    if unit != "number" or math.isnan(value):
+        return say(value, unit)
+    text = f"{value:,.2f}".replace("-", "−")
+    return "0.00" if text == "−0.00" else text
 
 
 def _share(value: float) -> str:
@@ -229,4 +307,4 @@ def _value(row: Any) -> str:
 
 
 def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:] if text.startswith(("Not ", "Mix", "Too ", "Less ")) else text
+    return text[:1].lower() + text[1:] if text.startswith(("Not ", "Mix", "Too ")) else text

@@ -28,6 +28,7 @@ from collectlab.policy.diagnosis.design import (
     Design,
     against,
     basis_of,
+    compared,
     drawn,
     n_of,
     poisson,
@@ -40,7 +41,8 @@ from collectlab.policy.diagnosis.design import (
 class Shares:
     """Estimates of one KPI with their replicates: everything in KPI units, signed as they move the KPI.
 
-    ``rows`` has one row per number (dimension, group, of, n); ``estimate`` (K,) and ``left_out`` (R, K) hold
+    ``rows`` has one row per number (dimension, group, of, n, and for groups the share of the KPI's weight that the
+    group and those it is compared with have); ``estimate`` (K,) and ``left_out`` (R, K) hold
     the numbers and what they are with each replicate group left out. ``root`` (K,) is √observed − √expected of
     rare events and ``root_error`` its error; missing for all other numbers. ``before`` is the KPI of the year before.
     """
@@ -125,12 +127,19 @@ def shares_of(cells: Cells, smallest: int, bad: float) -> Shares:
     def block(statistic, by_group: np.ndarray, rows: list[dict]) -> None:
         blocks.append((pd.DataFrame(rows), *drawn(statistic, by_group, poisson(cells))))
 
-    def row(dimension: str, group: str, n: int, of: tuple[str, str] = ("", "")) -> dict:
-        return {"dimension": dimension, "group": group, "n": n, "of_dimension": of[0], "of_group": of[1]}
+    def row(
+        dimension: str, group: str, n: int, of: tuple[str, str] = ("", ""), sizes=(np.nan, np.nan)
+    ) -> dict:
+        about = {"dimension": dimension, "group": group, "n": n, "of_dimension": of[0], "of_group": of[1]}
+        return about | {"weight": sizes[0], "against": sizes[1]}
 
     columns = design.columns
     told = [row("level", "", columns[0].n), row("mix", "", columns[0].n)]
-    told += [row(columns[i].dimension, columns[i].group, columns[i].n) for i in told_of]
+    sizes = compared(sums_now.sum(axis=0)[0], pairs)
+    told += [
+        row(columns[i].dimension, columns[i].group, columns[i].n, sizes=s) for (i, _), s in zip(pairs, sizes)
+    ]
+    told += [row(columns[i].dimension, columns[i].group, columns[i].n) for i in added]
     block(main, both, told)
     if crossings is not None and crossings.left:
         told = [
@@ -213,9 +222,9 @@ def _within(cells: Cells, inner: str, outer: str, between: list[str], smallest: 
             return np.stack([part, rooted(seen, part, usual) if cells.rare else part * np.nan])
 
     told = []
-    for i, _ in pairs:
+    for (i, _), size in zip(pairs, compared(sums.sum(axis=0)[0], pairs)):
         column = design.columns[i]
         whole = table.loc[table[inner] == column.group, outer].dropna().mode()
         name = str(whole.iloc[0]) if len(whole) else ""
-        told.append(row(column.dimension, column.group, column.n, (outer, name)))
+        told.append(row(column.dimension, column.group, column.n, (outer, name), size))
     block(statistic, sums, told)
