@@ -60,7 +60,7 @@ _HEADS = {
 }
 
 #: Columns that tell a reader which name to look for in the data: written as they are.
-_NAMES = frozenset({"column", "columns", "table", "field", "file", "parameter"})
+_NAMES = frozenset({"column", "columns", "table", "field", "file", "parameter", "definition"})
 _SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+")
 
 

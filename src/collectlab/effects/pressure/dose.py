@@ -228,14 +228,14 @@ def response_of(
             if few
             else []
         ),
-        "Naive: days with a contact less days without, as they are.",
+        "As it looks: days with a contact less days without, as they are.",
         "Standard errors are robust to dependence within customers.",
     ]
     return DoseResponse(
         table=table,
         estimand=(
-            f"What one {what} today changes within {horizon} days, against none today and all else going on as it would, "
-            "by which it is in seven days: share cured, money paid, complaints"
+            f"What one {what} more today changes within {horizon} days, against none today and all else going on as it "
+            "would: share cured, money paid, complaints; for the 1st, 2nd, … in seven days"
         ),
         unit="points",
         title=f"What one more {what} does",
