@@ -72,6 +72,8 @@ def test_the_map_shows_whole_numbers_and_nothing_that_was_suppressed(month):
     written = [t.get_text() for t in shown.plot().texts]
     assert not any("nan" in t or ".0" in t for t in written) and "1,188\n3 d" in written
     assert "sold" not in written and "settled" not in written
+    bare = dataclasses.replace(shown, table=shown.table.assign(episodes=float("nan")))
+    assert shown.plottable and not bare.plottable and bare.display_table().empty
     assert "n = 1,179)" in process.adherence(month).result.plot().get_yticklabels()[0].get_text()
 
 

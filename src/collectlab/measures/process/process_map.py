@@ -53,7 +53,11 @@ class ProcessMap(Result):
     variants: pd.DataFrame = field(default_factory=pd.DataFrame)
     in_order: dict[str, float] = field(default_factory=dict)
     first_days: dict[str, float] = field(default_factory=dict)
-    plottable = True
+
+    @property
+    def plottable(self) -> bool:  # type: ignore[override]
+        """Whether two moves at least may be shown: one alone is no map."""
+        return int(self.table["episodes"].notna().sum()) > 1
 
     def plot(self, top: int = 12, ax: Axes | None = None) -> Axes:  # type: ignore[override]
         """Steps from left to right as they come; arcs above go on, arcs below go back; thick = often.

@@ -224,14 +224,20 @@ def data_problems(month: Month) -> Result:
     if table.empty:
         at = looked.loc[looked["checked"].idxmax()]
         kinds = ", ".join(looked["problem"])
+        many = f"{len(looked)} kinds of gap" if len(looked) > 1 else "one kind of gap"
+        most = looked["conf_high"].max()
+        bound = (
+            f" So each is in fewer than 1 in {int(1 / most):,} of the rows that could have it."
+            if most > 0
+            else ""
+        )
         return Summary(
             table=looked[columns],
             title=found.title,
             estimand=found.estimand,
             formats={"checked": "count", "found": "count", "estimate": "Share"},
             sentences=(
-                f"{at['checked']:,} actions were looked at for {len(looked)} kinds of gap ({kinds}); none was found. So "
-                f"each is in fewer than {format_value(looked['conf_high'].max(), 'share')} of the rows that could have it.",
+                f"{at['checked']:,} actions were looked at for {many} ({kinds}); none was found.{bound}",
                 *found.notes[1:],
             ),
         )
