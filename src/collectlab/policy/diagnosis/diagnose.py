@@ -50,6 +50,11 @@ def diagnose(
     parts in what is not explained. How much that could be is said by family (all branches, all agents, each step),
     of :func:`~collectlab.policy.diagnosis.families.looked_at`: nothing was picked there, so the intervals are plain.
 
+    Two limits of the sum: groups of one kind are each compared with all their others, so two named of one kind are
+    told a little too small; and where a product or origination channel is named, what its own growth since the year
+    before adds stands in the mix too. Both end in what is not explained, which a named cause picked by luck also
+    makes too small.
+
     Parameters
     ----------
     card : Scorecard, or frame of shape (n_kpis, ≥ 9)
@@ -90,7 +95,7 @@ def diagnose(
     ...     "conf_low": 0.60, "conf_high": 0.63, "unit": "share", "direction": "at_least", "target": 0.85,
     ...     "status": "missed"}])
     >>> print(diagnose(card, {"kept": Cells(table=table, groups=("branch",), unit="promises")}).tree())
-    Promises kept 61.7 % against ≥ 85.0 %: a gap of 23.3 points (22.0 to 25.0).
+    Promises kept 61.7 %, target at least 85.0 %: a gap of 23.3 points (22.0 to 25.0).
     ├─ Branch: South: 14.5 points (14.0 to 15.1), 62 % of the gap
     └─ Not explained: 8.8 points (7.9 to 9.6)
     """

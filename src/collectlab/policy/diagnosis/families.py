@@ -47,8 +47,10 @@ def looked_at(
             lines.append(_line("looked at", family.dimension, family.n, values, text))
     quantile = float(t_quantile(conf_level, np.array(REPLICATES - 1)))
     rows = shares.rows
+    told = {name for dimension, name in named if dimension == "step"}
     for i in np.flatnonzero((rows["dimension"] == "step") & (rows["of_dimension"] == "")):
         step = rows["group"][i]
+        told |= {step} if np.isfinite(shares.estimate[i]) else set()
         if ("step", step) not in named and np.isfinite(shares.estimate[i]):
             low, high = sorted(bad * end for end in shares.interval(i, quantile))
             values = (bad * shares.estimate[i], shares.std_error[i], low, high)
@@ -61,7 +63,7 @@ def looked_at(
     missing = [d for d in EXPECTED if d not in counted]
     missing += [
         name for name, expected in (("adherence", True), ("contactability", False))
-        if not any(step.expected is expected for step in cells.paths)
+        if not any(step.expected is expected and step.name in told for step in cells.paths)
     ]  # fmt: skip
     missing += [] if np.isfinite(shares.estimate[1]) else ["mix"]
     for dimensions, text in ((small, "Too small to compare"), (missing, "This KPI is not counted by")):

@@ -181,7 +181,7 @@ class Diagnosis(Result):
             looked = self.looked_at(k)
             looked = looked[looked["cause"] == "looked at"]
             if len(looked):
-                lines.append((f"Nothing named in {len(looked)} others looked at", looked.iloc[0], math.nan))
+                lines.append((f"{len(looked)} others looked at, none named", looked.iloc[0], math.nan))
         ax = new_axes(ax, figsize=(9.2, 0.9 + 0.3 * max(len(lines), 3)))
         labels = []
         for y, (text, row, at) in enumerate(lines):
