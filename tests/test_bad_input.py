@@ -322,3 +322,134 @@ def test_no_book_at_all_is_a_book_error(frames):
     with pytest.raises(BookError) as caught:
         cl.open_book(frames)
     assert isinstance(caught.value, CollectlabError) and str(caught.value)
+
+
+# --- the action log against the contact rules ---------------------------------------------------------------
+
+
+def log(n=4, **columns):
+    """Calls at ten in the morning, one account each, with columns put in the place of others."""
+    frame = pd.DataFrame(
+        {
+            "action_id": [f"N{i}" for i in range(n)],
+            "account_id": [f"A{i}" for i in range(n)],
+            "at": [f"2026-03-0{i + 2} 10:00:00" for i in range(n)],
+            "channel": "call",
+        }
+    )
+    return frame.assign(**columns)
+
+
+def audited(frame, rules="us", **options):
+    return cl.conduct.audit(frame, rules, folder=ROOT / "params" / "contact_rules", **options)
+
+
+OWNERS = pd.DataFrame({"account_id": ["A0", "A1", "A2", "A3"], "originated_on": "2026-03-03"})
+CHANNELS = "sms, email, app, chat, robot_call, call, letter, visit, legal, agency, other"
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "words"),
+    [
+        (log(at=["tomorrow", None, "2026-03-04 10:00", "9999-12-31 10:00"]), {},
+         "3 at is missing or no local time (account_id A0, A1, A3; allowed: a date and time of the years 1900 to 2199)"),
+        (log(), {"as_of": "2026-03-04"}, "1 in the future (account_id A3; allowed: up to as_of)"),
+        (log(), {"accounts": OWNERS}, "1 before the account existed (account_id A0; allowed: on or after originated_on)"),
+        (log(), {"accounts": OWNERS.iloc[1:]}, "1 account_id is not in accounts (account_id A0; allowed:"),
+        (log(channel=["fax", "Call", None, "call"]), {},
+         f"3 unknown channel (channel 'Call', 'fax', (missing); allowed: {CHANNELS})"),
+        (log(outcome=["hung up", None, "contact", "contact"], party=[None, "dog", None, None]), {},
+         "2 unknown outcome or party (outcome 'hung up'; party 'dog'; allowed: no_answer, contact,"),
+        (pd.concat([log(), log()]), {}, "4 copy of another row (a reload) (account_id A0, A1, A2, … (4 in all); allowed: each action once)"),
+    ],
+)  # fmt: skip
+def test_actions_that_cannot_be_judged_are_counted_named_and_not_lost(frame, options, words):
+    found = audited(frame, **options)
+    told = next(n for n in found.notes if "were set aside" in n)
+    assert words in told
+    assert found.judged + found.set_aside["rows"].sum() == found.rows_in == len(frame)
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "words"),
+    [
+        (pd.concat([log(), log(action_id=["M0", "M1", "M2", "M3"])]), {},
+         "4 actions are like another in account, time, channel and result, with an action_id of their own"),
+        (log(action_id=["N0", "N0", "N0", "N3"]), {},
+         "1 action_id stands on actions of different accounts, times or channels (N0)"),
+        (log(), {}, "bear no time zone; they were taken as local time at the debtor's place"),
+        (log(), {"time_zone": "Asia/Shanghai"}, "they were read as UTC and turned to Asia/Shanghai"),
+        (log(agent="Kim", team=["T1", "T2", "T1", "T1"]), {}, "1 agent stands in more than one team (Kim)"),
+        (log(at=[f"2026-03-0{i + 2}" for i in range(4)]), {}, "not judged, because at has dates only, no hours"),
+        (log(connected=None, outcome=None), {"rules": "cn"}, "it is not known whether they were answered"),
+        (log(connected=True), {"rules": "cn"}, "Night rest, 22:00–08:00 (standard) / Night rest, 22:00–08:00 (guideline)"),
+        (log(at=[f"2031-03-0{i + 2} 10:00" for i in range(4)]), {"rules": "au"}, "no holidays are listed for 2031"),
+        (log(), {"rules": "uk", "holds": pd.DataFrame({"account_id": ["zz"], "from": ["2026-03-01"], "to": [None]})},
+         "1 of 1 holds are of accounts that are not known here (account_id zz)"),
+    ],
+)  # fmt: skip
+def test_what_a_reader_of_the_audit_must_know_is_said(frame, options, words):
+    assert words in " ".join(audited(frame, **options).notes)
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "words"),
+    [
+        (log(at=["2026-03-02T10:00:00Z", *["2026-03-02 10:00"] * 3]), {}, "1 rows have a time zone and 3 have none"),
+        (log(at=pd.date_range("2026-03-02 10:00", periods=4, tz="UTC")), {}, "Needed: time_zone"),
+        (log(at=range(4)), {}, "at is BIGINT. Allowed: dates with times"),
+        (log(connected=["yes", "perhaps", "no", None]), {}, "connected: 1 of 4 are neither true nor false ('perhaps')"),
+        (log(connected=[0, 1, 7, 1]), {}, "connected: 1 of 4 are neither true nor false ('7')"),
+        (log(), {"by": "taem"}, "no column 'taem' in actions or accounts"),
+        (log(), {"by": 3}, "by is 3. Allowed: a column, a list of columns, or None."),
+        (log(all="x"), {"by": "all"}, "'all' is what everybody together is called"),
+        (log().drop(columns="action_id").assign(__account="x"), {}, "'__account' bears a name that the audit uses itself"),
+        (log(), {"accounts": OWNERS.assign(originated_on="soon")}, "originated_on of 4 is no date (account_id A0 ('soon')"),
+        (log(), {"rules": "uk", "holds": pd.DataFrame({"account_id": ["A1"], "from": ["soon"], "to": [None]})},
+         "1 of 1 have no date in from or to"),
+        (log(), {"time_zone": "Mars"}, "no time zone or column of accounts 'Mars'"),
+        (log(), {"period": ("2026-04-01", "2026-03-01")}, "before it begins"),
+        (log(), {"rules": "fr"}, "no contact rules for 'fr'. Shipped in"),
+        (log(), {"rules": None}, "Allowed: a jurisdiction such as 'us', or the path of a file"),
+        (log().iloc[:0], {}, "there are no actions in this book or period"),
+        (log(channel="fax"), {}, "none of 4 actions can be judged: 4 unknown channel (channel 'fax'; allowed: sms"),
+    ],
+)  # fmt: skip
+def test_logs_and_questions_the_audit_refuses(frame, options, words):
+    with pytest.raises(CollectlabError) as caught:
+        audited(frame, **options)
+    assert words in str(caught.value)
+
+
+HOSTILE_LOGS = {
+    "mixed zones": (dict(at=["2026-03-02T10:00:00Z", *["2026-03-02 10:00:00"] * 3]), "1 of 4 rows: at is no date and time"),
+    "future": (dict(at=["2031-01-01 10:00:00", *["2026-03-02 10:00:00"] * 3]), "1 of 4 rows: at after the book's last snapshot"),
+    "before the account": (dict(at=["2020-01-01 10:00:00", *["2026-03-02 10:00:00"] * 3]), "1 of 4 rows: at before the account's originated_on"),
+    "unknown channel": (dict(channel=["fax", "call", "call", "call"]), "1 of 4 rows: channel is unknown (account_id A0 (fax))"),
+    "unknown outcome": (dict(outcome=["hung up", None, None, None]), "1 of 4 rows: outcome is unknown (account_id A0 (hung up))"),
+    "one id, two accounts": (dict(action_id=["N0", "N0", "N2", "N3"]), "2 of 4 rows: same action_id as another row, with other facts"),
+    "midnights": (dict(at="2026-03-02 00:00:00"), ""),
+    "flags of text": (dict(agreed="asked"), ""),
+    "nothing known": (dict(connected=None, outcome=None), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", HOSTILE_LOGS)
+def test_a_book_with_a_bad_log_is_checked_and_its_parts_are_made_or_left_out(kind, tmp_path, capsys):
+    from collectlab.report.chapters import cases, conduct
+
+    columns, words = HOSTILE_LOGS[kind]
+    place = tmp_path / "b"
+    place.mkdir()
+    for name, frame in (book([[0, 15, 45]] * 4) | {"actions": log(**columns)}).items():
+        frame.to_csv(place / f"{name}.csv", index=False)
+    code, out, _ = call("check", place, capsys=capsys)
+    assert code == bool(words) and words in out
+    month = open_month(place, "2026-10", params=ROOT / "params")
+    for part in (conduct.violations, conduct.who, cases.problems):
+        made = part(month)
+        assert made.result is not None or (
+            "\n" not in made.left_out and made.left_out.startswith("Left out: ")
+        )
+    rows = cl.open_book(place).reconciliation.set_index("table").loc["actions"]
+    assert rows["rows_in"] == rows["accepted"] + rows["quarantined"] == 4

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+from pathlib import Path
 
 import narwhals as nw
 import pandas as pd
@@ -19,10 +20,12 @@ from collectlab.core.engine import collect, scan
 from collectlab.core.errors import BookError, FrameError
 from collectlab.effects import experiment, experiment_frame
 from collectlab.measures import actions, bridge, costs, cure, drivers, portfolio, recovery, survival
+from collectlab.measures.conduct import audit
 from collectlab.measures.roll_rates import first_order_check, roll_rates, vintage
 
 KM = dict(duration="exit_day", outcome="outcome", entry="entry_day")
 PERIOD = ("2026-03-01", "2026-08-31")
+RULES = Path(__file__).parents[2] / "params" / "contact_rules"
 
 CALLS = {
     "episodes": lambda b: rows(b.episodes(), "account_id", "episode"),
@@ -114,7 +117,15 @@ CALLS = {
     "legal_cases": lambda b: actions.legal_cases(b),
     "arrangements": lambda b: actions.arrangements(b),
     "reasons": lambda b: actions.reasons(b),
+    # contact rules
+    "contact rules": lambda b: audited(b, "cn"),
+    "contact rules, within a period": lambda b: audited(b, ("us", "au"), by=("channel", "region"), period=PERIOD),
+    "contact rules, the actions behind": lambda b: audited(b, ("cn", "us")).evidence(),
 }  # fmt: skip
+
+
+def audited(bank, rules, **options):
+    return audit(bank, rules, folder=RULES, **options)
 
 
 def chance(episodes: nw.LazyFrame) -> nw.LazyFrame:
