@@ -46,6 +46,8 @@ _HEADS = {
     "earlier_only": "Worked as in earlier stages only",
     "ended_first": "Ended before that",
     "mistreated": "Cases pressed",
+    "cost_without_recovery": "Cost spent without recovery",
+    "open_days": "Median days open",
     "of_before": "Of the step before",
     "of_first": "Of the first step",
     "other_channel": "By a channel not allowed",
