@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from collectlab.core.plots import dots
-from collectlab.core.tables import display_table, format_value, humanise, readable
+from collectlab.core.tables import display_table, format_value, humanise, readable, to_html
 
 
 def test_keys_of_the_data_are_shown_as_words_and_names_of_columns_as_they_are():
@@ -50,3 +50,8 @@ def test_charts_write_keys_as_words():
     rows = pd.DataFrame({"estimate": [0.2], "conf_low": [0.1], "conf_high": [0.3]})
     axes = dots([("", rows)], ["income_loss"], unit="share", title="t", xlabel="x")
     assert [t.get_text() for t in axes.get_yticklabels()] == ["income loss"]
+
+
+def test_a_figure_breaks_between_its_parts_only():
+    shown = to_html(pd.DataFrame({"x": ["33.4 % (5.0 % to 82.9 %; n 34), met"]}))
+    assert "33.4\u00a0% (5.0\u00a0%\u00a0to\u00a082.9\u00a0%; n\u00a034), met" in shown

@@ -196,4 +196,5 @@ def test_the_sheet_is_read_with_the_agencies_beside_each_other_and_the_contract_
     cell = words.loc["Share recovered", "X"]
     assert cell.startswith(f"{100 * row['estimate']:.1f} %") and cell.endswith(row["standing"])
     gaps = sheet.table.assign(estimate=sheet.table["estimate"].mask(sheet.table["agency"] == "X"))
-    assert (dataclasses.replace(sheet, table=gaps).display_table()["X"] == "–").all()
+    told = dataclasses.replace(sheet, table=gaps).display_table()["X"]
+    assert set(told) <= {"–", "–, met", "–, missed"}

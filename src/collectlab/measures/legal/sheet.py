@@ -87,8 +87,8 @@ class EvaluationSheet(Result):
 
 def _cell(row: pd.Series) -> str:
     """``33.4 % (5.0 % to 82.9 %; n 34), cannot be told``."""
-    if pd.isna(row["estimate"]):
-        return "–"
+    if pd.isna(row["estimate"]):  # not published: what it comes to may be told all the same
+        return f"–, {row['standing']}" if row["standing"] in (MET, MISSED) else "–"
     told = format_value(row["estimate"], row["unit"])
     inside = []
     if not pd.isna(row["conf_low"]) and not pd.isna(row["conf_high"]):
