@@ -53,5 +53,8 @@ def test_charts_write_keys_as_words():
 
 
 def test_a_figure_breaks_between_its_parts_only():
-    shown = to_html(pd.DataFrame({"x": ["33.4 % (5.0 % to 82.9 %; n 34), met"]}))
+    shown = to_html(
+        pd.DataFrame({"x": ["33.4 % (5.0 % to 82.9 %; n 34), met", "reported, not read in the source"]})
+    )
+    assert "reported, not read in the source" in shown
     assert "33.4\u00a0% (5.0\u00a0%\u00a0to\u00a082.9\u00a0%; n\u00a034), met" in shown

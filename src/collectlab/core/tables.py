@@ -213,8 +213,10 @@ def to_html(shown: pd.DataFrame, title: str = "", estimand: str = "", notes: Seq
 
 def _glued(text: str) -> str:
     """Short texts and the parts of ``64.2 % (61.0 % to 67.3 %; n 34), met`` stay on one line; between them it may break."""
-    parts = re.split(r"(?<=[,;]) | (?=\()", text)
-    return " ".join(p.replace(" ", "\u00a0") if len(p) <= 24 else p for p in parts)
+    if len(text) <= 24:
+        return text.replace(" ", "\u00a0")
+    parts = re.split(r"(?<=[,;]) | (?=\()", text)  # of prose, nothing is glued
+    return " ".join(p.replace(" ", "\u00a0") if len(p) <= 24 and re.search(r"\d", p) else p for p in parts)
 
 
 def _align(right: bool, whole: bool = False) -> str:
