@@ -445,7 +445,7 @@ def test_a_book_with_a_bad_log_is_checked_and_its_parts_are_made_or_left_out(kin
         frame.to_csv(place / f"{name}.csv", index=False)
     code, out, _ = call("check", place, capsys=capsys)
     assert code == bool(words) and words in out
-    month = open_month(place, "2026-10", params=ROOT / "params")
+    month = open_month(place, "2026-10", contact_rules="cn", params=ROOT / "params")
     for part in (conduct.violations, conduct.who, cases.problems):
         made = part(month)
         assert made.result is not None or (

@@ -42,9 +42,14 @@ def set_aside(table: str, owners: str, source: str, columns: Iterable[str]) -> p
             first = "; ".join(t for t in (_odd_words(source, name, words) for name, words in parts) if t)
         else:
             ids = _first_accounts(table, owners, source, why) if shows else []
-            first = f"{shows} {first_few(ids, 3)}" if ids else ""
+            first = f"{shows} {few(ids)}" if ids else ""
         rows.append((reason, n, first, allowed))
     return pd.DataFrame(rows, columns=["reason", "rows", "first", "allowed"])
+
+
+def few(found: Sequence[str]) -> str:
+    """The first three of what was found, of which at most four were asked for."""
+    return ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
 
 
 def _odd_words(source: str, name: str, words: Sequence[str]) -> str:
@@ -55,7 +60,7 @@ def _odd_words(source: str, name: str, words: Sequence[str]) -> str:
         f"WHERE CAST({name} AS VARCHAR) NOT IN ({known}){empty} ORDER BY word NULLS LAST LIMIT 4"
     )
     odd = ["(missing)" if w is None else repr(w) for (w,) in found.fetchall()]
-    return f"{name} {first_few(odd, 3)}" if odd else ""
+    return f"{name} {few(odd)}" if odd else ""
 
 
 def _first_accounts(table: str, owners: str, source: str, why: int) -> list[str]:

@@ -18,7 +18,7 @@ from collectlab.core.engine import connection, scan
 from collectlab.core.errors import FrameError, NotAvailable, ParamsError, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.measures.actions_rows import Period, days_of
-from collectlab.measures.conduct.aside import COPY, holidays_missing, names_of, overlaps, told, two_teams
+from collectlab.measures.conduct.aside import COPY, few, holidays_missing, names_of, overlaps, told, two_teams
 from collectlab.measures.conduct.audit_result import Audit, NotJudged, result_of
 from collectlab.measures.conduct.count import SORTS, Asked, Counts, Plan, count, evidence
 from collectlab.measures.conduct.judge import VOICE
@@ -276,7 +276,7 @@ def _with_copies(log: Laid, counts: Counts) -> pd.DataFrame:
     """The rows set aside, those found to be copies while counting among them."""
     if not counts.copies:
         return log.aside
-    first = f"account_id {first_few(names_of(log.owners, sorted(counts.copied)), 3)}"
+    first = f"account_id {few(names_of(log.owners, sorted(counts.copied)))}"
     copies = pd.DataFrame([(COPY, counts.copies, first, "each action once")], columns=log.aside.columns)
     return pd.concat([log.aside, copies], ignore_index=True)
 
@@ -292,7 +292,7 @@ def _said(
             f"{int(aside['rows'].sum()):,} of {log.rows_in:,} actions were set aside: {told(aside)}."
         )
     if counts.alike:
-        first = first_few(names_of(log.owners, sorted(counts.resembling)), 3)
+        first = few(names_of(log.owners, sorted(counts.resembling)))
         notes.append(
             f"{counts.alike:,} actions are like another in account, time, channel and result, with an action_id of "
             f"their own (account_id {first}): perhaps a reload under new ids. They were judged as they stand."

@@ -223,6 +223,8 @@ def result_of(
     columns = ["sort", *columns[1:]]
     of_sorts = pd.concat(together, ignore_index=True)[columns] if together else pd.DataFrame(columns=columns)
     rules = _ranked(books, rate, unjudged)
+    unsure = int((rules["certainty"] != "read_in_source").sum())
+    doubt = f" ({unsure} of {len(rules)} not read in the source)" if unsure else ""
     said = [f"{n.rule.title.en}: not judged, because {n.why}." for n in not_judged if n.rule.kind != "fact"]
     facts = [n.rule.title.en for n in not_judged if n.rule.kind == "fact"]
     if facts:
@@ -242,7 +244,7 @@ def result_of(
             "in a window, each action beyond the limit is one"
         ),
         unit="number",
-        title="Contact rules: " + ", ".join(b.name.en for b in books),
+        title="Contact rules: " + ", ".join(b.name.en for b in books) + doubt,
         notes=(*said, *notes),
         formats={"contacts": "count", "violations": "count", "group": "text"},
         conf_level=conf_level,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from collectlab.core.engine import connection, quote
-from collectlab.core.errors import FrameError, first_few, nearest
+from collectlab.core.errors import FrameError, nearest
+from collectlab.measures.conduct.aside import few
 
 FLAGS = ("connected", "consent", "agreed")
 #: Names of ours beside the log's own columns.
@@ -62,7 +63,7 @@ def check_flags(source: str, kinds: dict[str, str], flags: Iterable[str]) -> Non
             )
             faults.append(
                 f"{name}: {n:,} of {all_rows:,} are neither true nor false "
-                f"({first_few([repr(v) for (v,) in first], 3)}). Allowed: true or false (yes, no, 1, 0)."
+                f"({few([repr(v) for (v,) in first])}). Allowed: true or false (yes, no, 1, 0)."
             )
     if faults:
         raise FrameError(faults)
@@ -76,7 +77,7 @@ def check_origination(accounts: str) -> None:
         f"WHERE {odd} ORDER BY id"
     ).fetchall()  # fmt: skip
     if found:
-        first = first_few([f"{i} ({on!r})" for i, on in found[:4]], 3)
+        first = few([f"{i} ({on!r})" for i, on in found[:4]])
         raise FrameError(
             f"accounts: originated_on of {len(found):,} is no date (account_id {first}). "
             "Allowed: dates, such as 2024-01-15, or nothing."

@@ -259,6 +259,11 @@ class ContactRules:
             for r in self.rules
         ]
         unsure = sum(r.certainty != "read_in_source" for r in self.rules)
+        many = (
+            f"{unsure}/{len(self.rules)} 未核对原文"
+            if zh
+            else f"{unsure} of {len(self.rules)} not read in the source"
+        )
         note = (
             f"{len(self.rules)} 条规则中有 {unsure} 条未核对原文。"
             if zh
@@ -269,7 +274,8 @@ class ContactRules:
                 rows, columns=["rule", "says", "force", "from", "until", "citation", "certainty"]
             ),
             estimand="",
-            title=f"催收联络规则：{self.name.zh}" if zh else f"Contact rules: {self.name.en}",
+            title=(f"催收联络规则：{self.name.zh}" if zh else f"Contact rules: {self.name.en}")
+            + (f" ({many})" if unsure else ""),
             notes=(note,) if unsure else (),
         )
 

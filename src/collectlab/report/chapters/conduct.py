@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import narwhals as nw
 import numpy as np
@@ -12,10 +14,14 @@ import pandas as pd
 
 from collectlab.core import engine
 from collectlab.core.errors import NotAvailable, ParamsError
+from collectlab.core.plots import legend, lines, month_ticks
 from collectlab.core.results import Result
 from collectlab.measures.conduct import Audit, ContactRules, audit, load_rules
 from collectlab.report.month import Month
 from collectlab.report.parts import part
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 #: Fewer violations than this single nobody out.
 _FEWEST = 5
@@ -39,9 +45,21 @@ def audited(month: Month) -> Audit:
 
     def make() -> Audit:
         found = audit(month.book, _rules(month), period=month.window)
-        return replace(found, kept=found.kept.iloc[:0])
+        return replace(found, kept=found.kept.iloc[:0], notes=_unnamed(found))
 
     return month.shared(f"contact rules {_jurisdiction(month)}", make)
+
+
+def _unnamed(found: Audit) -> tuple[str, ...]:
+    """The notes without the accounts and agents that they name to those who run the audit themselves."""
+    aside = "; ".join(f"{r.rows:,} {r.reason}" for r in found.set_aside.itertuples())
+    notes = []
+    for note in found.notes:
+        if "were set aside: " in note:
+            note = f"{note.split('were set aside: ')[0]}were set aside: {aside}."
+        note = re.sub(r" \(account_id .*\)", "", note)
+        notes.append(re.sub(r"(in more than one team) \(.*\);", r"\1;", note))
+    return tuple(notes)
 
 
 @part
@@ -53,7 +71,73 @@ def rules(month: Month) -> Result:
 @part
 def violations(month: Month) -> Audit:
     """Contact rules broken, kept, and not to be judged."""
-    return audited(month)
+    found = audited(month)
+    first, last = month.window
+    key = found.rules["rule"].iloc[0]
+    how = (
+        "For those allowed to see them, the actions behind a rule: "
+        f'cl.conduct.audit(book, "{_jurisdiction(month)}", period=("{first}", "{last}")).evidence("{key}"); '
+        "its .rules lists the keys. No such action is in this report."
+    )
+    return replace(found, notes=(*found.notes, how))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByMonth(Result):
+    """Actions that break any rule of a sort, month by month: ``sort, month, contacts, violations`` and the rate."""
+
+    plottable = True
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """One line for each sort of rule."""
+        months = sorted(self.table["month"].unique())
+        place = self.table.assign(at=self.table["month"].map(months.index))
+        groups = [(sort, rows) for sort, rows in place.groupby("sort", sort=False)]
+        ax = lines(groups, "at", unit="number", title=self.title, ylabel="per 1,000 contacts", ax=ax)
+        month_ticks(ax, months)
+        legend(ax)
+        return ax
+
+
+def _any_rule(month: Month, by: str) -> pd.DataFrame:
+    """Per 1,000 actions that a rule of the sort applies to, of each group: an action counts once, however many it breaks."""
+    table = audited(month).sorts
+    table = table[table["by"] == by].rename(columns={"group": by}).drop(columns="by")
+    ever = table.groupby("sort")["violations"].transform("sum") > 0
+    if not ever.any():
+        raise NotAvailable("no contact rule was broken, so there is no difference to show.")
+    rates = ["estimate", "std_error", "conf_low", "conf_high"]
+    return table[ever].assign(**{c: 1000 * table[c] for c in rates}).reset_index(drop=True)
+
+
+_ONCE = (
+    "Actions that break any rule of the sort (hours, frequency, third party, hold), per 1,000 that one of them "
+    "applies to; an action counts once, however many rules it breaks"
+)
+
+
+@part
+def trend(month: Month) -> ByMonth:
+    """Contact rules broken, month by month."""
+    return ByMonth(
+        table=_any_rule(month, "month"),
+        unit="number",
+        title="Contact rules broken, by month",
+        estimand=_ONCE,
+        formats={"contacts": "count", "violations": "count"},
+    )
+
+
+@part
+def channels(month: Month) -> Result:
+    """Contact rules broken, by channel."""
+    return Result(
+        table=_any_rule(month, "channel"),
+        unit="number",
+        title="Contact rules broken, by channel",
+        estimand=_ONCE,
+        formats={"contacts": "count", "violations": "count"},
+    )
 
 
 @part
@@ -61,8 +145,8 @@ def who(month: Month) -> Result:
     """Who breaks a contact rule more often than the others."""
     found = audited(month)
     titles = dict(zip(found.rules["rule"], found.rules["title"]))
-    table = _beyond_the_rest(found, _main_channel(month))
-    table["rule"] = table["rule"].map(titles)
+    shown = _beyond_the_rest(found, _main_channel(month))
+    table = shown.assign(rule=shown["rule"].map(titles))
     return Result(
         table=table,
         unit="number",
@@ -71,9 +155,19 @@ def who(month: Month) -> Result:
             "Violations per 1,000 contacts the rule applies to, where they are at least five, and beyond those of all "
             "others who mostly work by the same channel by more than chance would bring among so many comparisons"
         ),
-        notes=() if len(table) else ("Nobody stands out.",),
+        notes=_cautions(found, shown) if len(shown) else ("Nobody stands out.",),
         formats={"contacts": "count", "violations": "count", "others": "number"},
     )
+
+
+def _cautions(found: Audit, shown: pd.DataFrame) -> tuple[str, ...]:
+    """What to know before anybody is spoken to: citations nobody read, rules that count the same action."""
+    named = found.rules[found.rules["rule"].isin(set(shown["rule"]))]
+    unsure = named.loc[named["certainty"] != "read_in_source", "title"].tolist()
+    notes = [n for n in found.notes if n.startswith("One action can break both")]
+    if unsure:
+        notes.append(f"Not read in the source, so check the wording before acting: {'; '.join(unsure)}.")
+    return tuple(notes)
 
 
 def _main_channel(month: Month) -> dict[str, str]:
