@@ -14,11 +14,12 @@ from scipy.optimize import linprog
 from collectlab.core.errors import FrameError
 from collectlab.core.suppression import suppress
 from collectlab.core.suppression_names import cells_of
+from collectlab.core.suppression_words import coarse
 
 
 def shown(table: pd.DataFrame, column: str = "cases", **options) -> list:
     values = suppress(table, **options).table[column]
-    return [None if np.isnan(v) else int(v) for v in values]
+    return [None if pd.isna(v) else int(v) for v in values]
 
 
 def teams(*cases: int) -> pd.DataFrame:
@@ -41,7 +42,7 @@ def teams(*cases: int) -> pd.DataFrame:
 )
 def test_one_dimension_by_hand(cases, left):
     result = suppress(teams(*cases))
-    assert [None if np.isnan(v) else int(v) for v in result.table["cases"]] == left
+    assert [None if pd.isna(v) else int(v) for v in result.table["cases"]] == left
     # The other figures of the row go too.
     assert (result.table["cost"].isna() == result.table["cases"].isna()).all()
     assert list(result.rows) == [v is None for v in left]
@@ -109,8 +110,66 @@ def test_a_curve_loses_its_ends_and_its_events_by_day():
     curve = pd.DataFrame({"day": [1, 2, 3, 4], "at_risk": [20, 9, 4, 0], "events": [2, 5, 1, 0],
                           "estimate": [0.1, 0.6, 0.7, 0.7]})  # fmt: skip
     result = suppress(curve)
-    assert result.table["estimate"].isna().tolist() == [False, False, True, False]
-    assert "events" not in result.to_write().columns
+    # By day 1 it had happened to 2; on day 3 only 4 were left.
+    assert result.table["estimate"].isna().tolist() == [True, False, True, False]
+    assert result.table["at_risk"].isna().tolist() == [False, False, True, False]
+    assert "events" not in result.table.columns and "events" not in result.to_write().columns
+
+
+def test_the_oldest_month_goes_first_and_the_latest_last():
+    months = [f"2026-{m:02d}" for m in range(1, 7)]
+    table = pd.DataFrame({"month": months, "complaints": [30, 9, 3, 40, 8, 7], "contacts": 500})
+    gaps = suppress(table).table["complaints"].isna().tolist()
+    assert gaps == [True, False, True, False, False, False]  # the smallest would have been the latest
+
+
+def test_a_rest_beside_a_share_is_a_count_too():
+    table = pd.DataFrame({"agency": list("abc"), "contacts": [50, 40, 60], "estimate": [0.96, 0.5, 0.25]})
+    assert suppress(table).table["estimate"].isna().tolist() == [True, True, False]  # 2 of 50 were not
+
+
+def test_what_happened_between_two_horizons_is_a_count_too():
+    table = pd.DataFrame({"horizon": [30, 60, 90], "at_risk": 100, "events": [10, 12, 30],
+                          "estimate": [0.1, 0.12, 0.3]})  # fmt: skip
+    out = suppress(table).table
+    assert out["events"].isna().tolist() == [True, False, False]  # the longest is what matters most
+    within = table.assign(measure=[f"within {h} days" for h in table["horizon"]]).drop(
+        columns=["horizon", "events"]
+    )
+    assert suppress(within).table["estimate"].isna().tolist() == [True, False, False]
+    # Where the shorter horizon looks at others, a difference says nothing.
+    assert not suppress(table.assign(at_risk=[100, 90, 80], estimate=np.nan)).rows.any()
+
+
+def test_shares_of_one_group_that_make_up_the_whole():
+    rows = [(s, m, 100, n / 100) for s, counts in (("x", (80, 3, 17)), ("y", (50, 20, 30)), ("z", (40, 25, 35)))
+            for m, n in zip(("done", "late", "missing"), counts)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["step", "measure", "judged", "estimate"])
+    gaps = suppress(table).table["estimate"].isna().to_numpy().reshape(3, 3)
+    assert gaps[0].tolist() == [False, True, True] and not gaps[1:].any()
+
+
+def test_a_small_number_beside_the_figures_goes_alone():
+    table = pd.DataFrame({"step": ["a", "b"], "judged": [80, 90], "exempt": [2, 9], "estimate": [0.35, 0.5]})
+    out = suppress(table).table
+    assert out["exempt"].isna().tolist() == [True, False] and out["estimate"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("4 of 169 episodes were left out.", "Fewer than 5 of 169 episodes were left out."),
+        ("166 of 169 episodes (98.2 %) were seen.", "All but fewer than 5 of 169 episodes were seen."),
+        ("1 plan was kept, 16 plans began before.", "Fewer than 5 plans were kept, 16 plans began before."),
+        ("2.0 % of the 100 accounts", "Few of the 100 accounts"),
+        ("At least 3 accounts are needed.", "At least 3 accounts are needed."),
+        ("Call team 2 cases", "Call team 2 cases"),
+        ("3 rows were set aside; 2 teams; 1,004 accounts; within 3 days; 0 cases", None),
+        ("12 of 40 accounts", None),
+    ],
+)  # fmt: skip
+def test_sentences_lose_small_counts_of_people(text, left):
+    assert coarse(text, 5) == (text if left is None else left)
 
 
 def test_tables_without_people_are_left_alone():

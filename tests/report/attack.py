@@ -1,10 +1,11 @@
 """An attack on published tables: what can be worked out of counts that were left out, or should have been.
 
 The attacker reads the files of a report, knows which group each row is, and which columns of which tables count
-the same people. He looks at what stands there, multiplies shares by their base, subtracts columns of a row, and
-subtracts rows from totals: the total of a table (known to him anyway), and every table that shows the same count
-over fewer dimensions. All of that at once is a system of linear equations; a count is recovered where a linear
-program shows that it can have one value only.
+the same people. He looks at what stands there, multiplies shares by their base, takes parts from their whole and what
+happened within 30 days from what happened within 60, and subtracts rows from totals: the total of a table (known to
+him anyway), every table that shows the same count over fewer dimensions (a window's twelve months, too), and shares of
+one group that add up to all of it or to one another. All of that at once is a system of linear equations; a count is
+recovered where a linear program shows that it can have one value only.
 
 ``truth`` holds the same tables with nothing left out. It tells which equations hold, as an insider might, and
 whether a claim is right; the attack reads no value from it that is not published, but the totals.
@@ -22,11 +23,36 @@ from scipy.optimize import linprog
 
 #: Whole numbers that count no people, accounts, cases or contacts.
 NO_COUNTS = {"horizon", "day", "month", "rank", "days_past_due_from", "from_day", "df", "months", "batches", "rows",
-             "rows_in", "accepted", "set_aside", "depth", "median_days", "units", "p_value", "p_value_holm", "std_error", "conf_low", "conf_high", "hour", "weekday", "days_past_due", "weight", "days", "cost"}  # fmt: skip
+             "rows_in", "accepted", "set_aside", "depth", "median_days", "units", "p_value", "p_value_holm", "std_error", "conf_low", "conf_high", "hour", "weekday", "days_past_due", "weight", "days", "cost",
+             "rank_low", "rank_high", "times_of_the_week", "others", "recovered", "collected", "from_hour", "sd_low", "sd_high"}  # fmt: skip
 
 #: Dimensions whose levels do not add up to a whole.
-NO_SUMS = {"measure", "horizon", "day", "outcome", "definition", "term", "characteristic", "as_of", "kpi", "step",
-           "contact", "measured", "compared"}  # fmt: skip
+NO_SUMS = {
+    "measure",
+    "horizon",
+    "day",
+    "outcome",
+    "definition",
+    "term",
+    "characteristic",
+    "as_of",
+    "kpi",
+    "step",
+    "contact",
+    "measured",
+    "compared",
+    "rule",
+    "by",
+    "key",
+    "of",
+    "question",
+    "method",
+    "fact",
+}
+
+#: Columns of which the one counts some of the other.
+PARTS = (("events", "at_risk"), ("bad", "loans"), ("overdue_accounts", "accounts"), ("overdue", "accounts"),
+         ("complaints", "contacts"), ("violations", "contacts"), ("found", "checked"))  # fmt: skip
 
 Claim = tuple[str, int, str, int]
 
@@ -74,6 +100,7 @@ def _seen(name: str, table: pd.DataFrame, truth: pd.DataFrame, minimum: int) -> 
                 claims.append((name, row, column, round(value)))
     if "day" in table.columns:  # A curve's steps are judged by those at risk.
         return claims
+    claims += _rests(name, table, minimum) + _steps(name, table, truth, minimum)
     if "estimate" in table.columns and counts:
         for column in counts:
             share = _is_share_of(truth, column)
@@ -83,6 +110,47 @@ def _seen(name: str, table: pd.DataFrame, truth: pd.DataFrame, minimum: int) -> 
                 for row in np.flatnonzero(share & np.isfinite(product))
                 if _small(product[row], minimum)
             ]
+            rest = table[column].astype(float).to_numpy() - product
+            claims += [
+                (name, int(row), f"{column} − estimate × {column}", round(rest[row]))
+                for row in np.flatnonzero(share & np.isfinite(rest))
+                if _small(rest[row], minimum)
+            ]
+    return claims
+
+
+def _rests(name: str, table: pd.DataFrame, minimum: int) -> list[Claim]:
+    """What is left of a whole beside its part."""
+    claims = []
+    for part, whole in PARTS:
+        if part in table.columns and whole in table.columns:
+            rest = (table[whole].astype(float) - table[part].astype(float)).to_numpy()
+            claims += [(name, int(r), f"{whole} − {part}", round(rest[r])) for r in range(len(table))
+                       if np.isfinite(rest[r]) and _small(rest[r], minimum)]  # fmt: skip
+    return claims
+
+
+def _steps(name: str, table: pd.DataFrame, truth: pd.DataFrame, minimum: int) -> list[Claim]:
+    """What happened between two horizons to accounts that both look at."""
+    if "horizon" not in table.columns or "estimate" not in table.columns:
+        return []
+    keys = [k for k in _keys(table) if k != "horizon"]
+    claims = []
+    for base in [c for c in counts_of(truth) if c in table.columns]:
+        count = (table["estimate"].astype(float) * table[base].astype(float)).to_numpy()
+        count = np.where(_is_share_of(truth, base), count, np.nan)
+        columns = [(f"estimate × {base}", count)]
+        columns += [(c, table[c].astype(float).to_numpy()) for c in ("events",) if c in table.columns]
+        for column, values in columns:
+            groups = table.groupby(keys, sort=False).indices.values() if keys else [np.arange(len(table))]
+            for rows in groups:
+                there = [r for r in rows if np.isfinite(values[r])]
+                there.sort(key=lambda r: table["horizon"].iloc[r])
+                for before, after in itertools.pairwise(there):
+                    same = table[base].iloc[before] == table[base].iloc[after]
+                    if same and _small(values[after] - values[before], minimum):
+                        step = round(values[after] - values[before])
+                        claims.append((name, int(after), f"estimate, step of {column}", step))
     return claims
 
 
@@ -119,20 +187,22 @@ def _subtracted(
         keys = _keys(table)
         if table.duplicated(keys).any():
             continue
-        for column in counts_of(table):
+        shown = published[name]
+        held = {c: (table[c], shown.get(c)) for c in counts_of(table)}
+        held |= _numerators(table, shown)
+        for column, (true, told) in held.items():
             shapes[name, column] = keys
             for row, key in enumerate(table[keys].astype(str).itertuples(index=False, name=None)):
                 cell = (name, column, key)
-                real[cell], where[cell] = float(table[column].iloc[row]), row
-                shown = published[name]
-                value = shown[column].iloc[row] if column in shown.columns else np.nan
+                real[cell], where[cell] = float(true.iloc[row]), row
+                value = told.iloc[row] if told is not None else np.nan
                 cells[cell] = np.nan if pd.isna(value) else float(value)
     gaps = {
         cell: i for i, cell in enumerate(c for c in cells if np.isnan(cells[c]) and not np.isnan(real[c]))
     }
     if not gaps:
         return []
-    equations = [*_totals(shapes, real), *_shared(shapes, real)]
+    equations = [*_totals(shapes, real), *_shared(shapes, real), *_sums(shapes, real)]
     left, right = [], []
     for terms, constant in equations:
         row, known = np.zeros(len(gaps)), constant
@@ -150,6 +220,58 @@ def _subtracted(
             assert round(low) == round(real[cell]), f"the attack claims {cell} = {low}; it is {real[cell]}"
             claims.append((cell[0], where[cell], cell[1], round(low)))
     return claims
+
+
+def _numerators(table: pd.DataFrame, shown: pd.DataFrame) -> dict[str, tuple[pd.Series, pd.Series | None]]:
+    """Share × base as a count of its own, by base: the true one, and what the published table gives."""
+    if "estimate" not in table.columns:
+        return {}
+    found: dict[str, tuple[pd.Series, pd.Series | None]] = {}
+    for base in counts_of(table):
+        exact = _is_share_of(table, base)
+        if not exact.any():
+            continue
+        true = (table["estimate"].astype(float) * table[base].astype(float)).where(exact).round()
+        told = None
+        if base in shown.columns:
+            told = (shown["estimate"].astype(float) * shown[base].astype(float)).where(exact).round()
+        found[f"estimate × {base}"] = (true, told)
+    return found
+
+
+def _sums(shapes: Mapping, real: Mapping) -> list[tuple[list, float]]:
+    """Shares of one group that make up all of it, or another share, in every group of the table."""
+    found = []
+    held = _of_each(shapes, real)
+    for (name, column), cells in held.items():
+        keys = shapes[name, column]
+        if not column.startswith("estimate × ") or "measure" not in keys:
+            continue
+        place = keys.index("measure")
+        base = column.removeprefix("estimate × ")
+        groups: dict[tuple, dict[str, tuple]] = {}
+        for cell in cells:
+            rest = tuple(k for i, k in enumerate(cell[2]) if i != place)
+            groups.setdefault(rest, {})[cell[2][place]] = cell
+        measures = sorted({m for g in groups.values() for m in g if any(real[c] > 0 for c in g.values())})
+        for size in range(2, min(len(measures), 8) + 1):
+            for chosen in itertools.combinations(measures, size):
+                full = [g for g in groups.values() if all(m in g for m in chosen)]
+                if not full or any(all(real[g[m]] == 0 for g in full) for m in chosen):
+                    continue
+                wholes = {None: [(name, base, next(iter(g.values()))[2]) for g in full]}
+                wholes |= {
+                    m: [g[m] for g in full] for m in measures if m not in chosen and all(m in g for g in full)
+                }
+                for whole in wholes.values():
+                    if all(
+                        abs(sum(real[g[m]] for m in chosen) - real.get(w, -1)) < 0.5
+                        for g, w in zip(full, whole)
+                    ):
+                        found += [
+                            ([*((g[m], 1.0) for m in chosen), (w, -1.0)], 0.0) for g, w in zip(full, whole)
+                        ]
+    return found
 
 
 def _groups(keys: list[str], out: tuple[str, ...], cells: list[tuple]) -> dict[tuple, list[tuple]]:
@@ -176,7 +298,7 @@ def _totals(shapes: Mapping, real: Mapping) -> list[tuple[list, float]]:
         out = tuple(k for k in shapes[shape] if k not in NO_SUMS)
         for group in _groups(shapes[shape], out, cells).values():
             total = sum(real[c] for c in group)
-            if out and total >= 5:
+            if out and len(group) > 1 and total >= 5:
                 found.append(([(c, 1.0) for c in group], total))
     return found
 

@@ -10,15 +10,19 @@ import pandas as pd
 COUNTS = (
     "n", "control_n", "customers", "accounts", "episodes", "cases", "plans", "loans", "account_months",
     "debtors", "contacted", "called", "visited", "reached", "judged", "checked", "started", "eligible", "size", "count", "agreed", "at_risk", "answers", "contacts", "attempts", "actions", "due", "batches_of_accounts",
-    "surveys", "visits", "letters", "calls", "payers", "members", "people", "weeks", "account_weeks",
+    "asked", "entered", "times", "surveys", "visits", "letters", "calls", "payers", "members", "people", "weeks", "account_weeks",
 )  # fmt: skip
 
 #: Columns that count some of what a row rests on. What is a count in one table may be a part in another.
 PARTS = (
     "events", "bad", "overdue_accounts", "complaints", "active", "open", "observed", "promises", "kept", "broken",
     "violations", "missed", "late", "missing", "done", "paid", "cured", "won", "lost", "wrong", "found",
-    "exempt", "not_known", "done_late", "offered", "events_before", "events_after",
+    "exempt", "not_known", "done_late", "offered", "events_before", "events_after", "answered", "unknown",
+    "ended_first", "followed", "mistreated",
 )  # fmt: skip
+
+#: Parts that stand beside a row's figures and are no numerator of them: a small one is blanked alone.
+_ASIDE = frozenset({"exempt", "not_known", "unknown", "ended_first", "open", "followed", "answered"})
 
 #: Dimensions whose levels are not parts of one whole: each is a table of its own.
 SLICES = frozenset(
@@ -81,6 +85,7 @@ class Cells:
     curve: bool = False
     labels: frozenset[str] = _LABELS
     sayings: tuple[str, ...] = ()
+    aside: frozenset[str] = _ASIDE
 
 
 def cells_of(table: pd.DataFrame) -> Cells:

@@ -5,19 +5,29 @@ from __future__ import annotations
 import base64
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from collectlab.core import plots
 from collectlab.core.errors import FrameError, NotAvailable, ParamsError
 from collectlab.core.results import Result
-from collectlab.core.suppression import MINIMUM, suppress
+from collectlab.core.suppression import MINIMUM, Suppressed, suppress
+from collectlab.core.suppression_words import coarse
+from collectlab.effects.effect_result import Check
+from collectlab.measures.survival_cells import Track
+from collectlab.policy.findings import Findings
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from collectlab.measures.survival_curves import Step
     from collectlab.report.month import Month
+
+#: Columns that say what a rule, a term or a parameter is: their numbers count nobody.
+_RULES = frozenset({"says", "citation", "definition", "meaning", "source", "value", "assumption", "rule"})
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ def part(
             )
             axes = result.plot() if picture and result.plottable and _may_be_drawn(result, written) else None
         except (NotAvailable, FrameError) as error:
-            reason = " ".join(str(error).split())
+            reason = coarse(" ".join(str(error).split()), minimum_cell(month))
             return Part(key, left_out=f"Left out: {heading[:1].lower()}{heading[1:]} – {reason}")
         return Part(
             key,
@@ -134,18 +144,91 @@ def minimum_cell(month: Month) -> int:
 def _published(result: Result, minimum: int) -> tuple[Result, pd.DataFrame]:
     """The result without the cells that are too small to publish, and its table as it is written.
 
-    Whatever is shown, drawn or kept is made of what this returns.
+    Whatever is shown, drawn or kept is made of what this returns; so its sentences lose small counts, too.
     """
-    found = suppress(result.table, **getattr(result, "disclosure", {}), minimum=minimum)
-    if not found.rows.any():
-        return result, found.to_write()
-    shown = dataclasses.replace(result, table=found.table, notes=(*result.notes, *found.notes))
-    return shown, found.to_write()
+    if hasattr(result, "files"):  # Case files show single accounts by nature, without names and rounded.
+        return result, result.table
+    if isinstance(
+        result, Findings
+    ):  # Each rests on a group of at least minimum_group, as the rule that found it.
+        found = Suppressed(result.table, np.zeros(len(result.table), dtype=bool))
+    else:
+        found = suppress(result.table, **getattr(result, "disclosure", {}), minimum=minimum)
+    result = _worded(result, minimum)
+    found = dataclasses.replace(found, table=_worded_table(found.table, minimum))
+    changes: dict[str, Any] = {} if found.table is result.table else {"table": found.table}
+    if found.notes:
+        changes["notes"] = (*result.notes, *found.notes)
+    if hasattr(result, "steps") and hasattr(result, "cells") and found.rows.any():
+        changes["steps"] = _cut(result.steps, found, minimum)
+    return dataclasses.replace(result, **changes) if changes else result, found.to_write()
+
+
+def _worded(value: Any, minimum: int) -> Any:
+    """A result's sentences without small counts: its strings, and those of the checks it holds."""
+    if isinstance(value, str):
+        return coarse(value, minimum)
+    if isinstance(value, tuple) and value and isinstance(value[0], str | Check):
+        return tuple(_worded(v, minimum) for v in value)
+    if not isinstance(value, Result | Check):
+        return value
+    there = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    worded = {name: _worded(v, minimum) for name, v in there.items() if not isinstance(v, Result)}
+    changed = {name: v for name, v in worded.items() if isinstance(v, str | tuple) and v != there[name]}
+    return dataclasses.replace(value, **changed) if changed else value
+
+
+def _worded_table(table: pd.DataFrame, minimum: int) -> pd.DataFrame:
+    """The same of a table's texts; what a rule or a parameter says is no count."""
+    out = table
+    for column in table.columns:
+        if column in _RULES or not table[column].map(lambda v: isinstance(v, str) and " " in v).any():
+            continue
+        worded = table[column].map(lambda v: coarse(v, minimum) if isinstance(v, str) else v)
+        if (worded != table[column])[table[column].notna()].any():
+            out = out.assign(**{str(column): worded})
+    return out
+
+
+@dataclass(frozen=True)
+class _Few(Track):
+    """A track that does not tell how many were left where they were few."""
+
+    minimum: int = MINIMUM
+
+    def at_risk_on(self, days: Any) -> Any:
+        """As ever, but missing where few are left."""
+        left = super().at_risk_on(days)
+        return np.where((left > 0) & (left < self.minimum), np.nan, left)
+
+
+def _cut(steps: Sequence[Step], found: Suppressed, minimum: int) -> tuple[Step, ...]:
+    """The curves as they are drawn and read by day, with the gaps of their table."""
+    out, start = [], 0
+    for step in steps:
+        end = start + len(step.track.days)
+        hidden = found.rows[start:end]
+        values = {k: np.where(hidden, np.nan, v) for k, v in step.values.items()}
+        track = _Few(
+            **{f.name: getattr(step.track, f.name) for f in dataclasses.fields(Track)}, minimum=minimum
+        )
+        out.append(dataclasses.replace(step, track=track, values=values))
+        start = end
+    if start != len(found.rows):
+        raise NotAvailable("few are left on some days, and the curve cannot be drawn without them.")
+    return tuple(out)
 
 
 def _may_be_drawn(result: Result, written: pd.DataFrame) -> bool:
     """A chart that is not drawn from the table would show what the table leaves out."""
     return "suppressed" not in written or getattr(result, "comparison", None) is None
+
+
+def _blank_gaps(axes: Any) -> None:
+    """A number that is not shown is a dash in a figure, too."""
+    for text in getattr(axes, "texts", ()):
+        if text.get_text() in ("nan", "<NA>"):
+            text.set_text("–")
 
 
 def _keep(month: Month, key: str, table: pd.DataFrame, axes: Any) -> bytes | None:
@@ -157,6 +240,7 @@ def _keep(month: Month, key: str, table: pd.DataFrame, axes: Any) -> bytes | Non
         table.to_parquet(folder / f"{key}.parquet", index=False)
     if axes is None:
         return None
+    _blank_gaps(axes)
     if month.output is not None:
         folder = month.output / "figures"
         folder.mkdir(parents=True, exist_ok=True)

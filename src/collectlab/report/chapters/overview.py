@@ -10,13 +10,14 @@ import pandas as pd
 from collectlab.book.schema import TABLES
 from collectlab.core.errors import NotAvailable
 from collectlab.core.results import Result
+from collectlab.core.suppression import suppress
 from collectlab.core.tables import format_value
 from collectlab.measures import actions, portfolio
 from collectlab.measures import roll_rates as rolls
 from collectlab.report.chapters import changes, kpis
 from collectlab.report.chapters.summary import Summary, with_interval
 from collectlab.report.month import WINDOW_MONTHS, Month
-from collectlab.report.parts import part
+from collectlab.report.parts import minimum_cell, part
 
 _BANDS = {
     "age": ((0, 30, "under 30"), (30, 45, "30–44"), (45, 60, "45–59"), (60, None, "60 and over")),
@@ -45,14 +46,23 @@ def in_short(month: Month) -> Summary:
     rate = month.counted(portfolio.delinquency_rate).table.iloc[-1]
     card = kpis.scorecard(month)
     status = card.table["status"].value_counts()
+    late, minimum = int(over["accounts"].sum()), minimum_cell(month)
+    some = f"fewer than {minimum}" if 0 < late < minimum else f"{late:,}"
+    told = "" if some != f"{late:,}" else f": {with_interval(rate)}"
     sentences = [
-        f"At the end of {month.label}, {over['accounts'].sum():,} of {buckets['accounts'].sum():,} open accounts "
-        f"were past due: {with_interval(rate)}.",
+        f"At the end of {month.label}, {some} of {buckets['accounts'].sum():,} open accounts were past due{told}."
     ]
     if len(card.table):
         counted = [f"{status[name]} {words}" for name, words in _STATUS_WORDS.items() if name in status]
         sentences.append(f"The overall rating is “{card.rating}”: of the targets, {', '.join(counted)}.")
-    if "amount_past_due" in over and over["amount_past_due"].sum() > 0:
+    # The sum of a bucket that is not shown could be told from this sentence.
+    hidden = suppress(buckets, minimum=minimum).rows[(buckets["days_past_due_from"] >= 60).to_numpy()]
+    if (
+        "amount_past_due" in over
+        and over["amount_past_due"].sum() > 0
+        and not hidden.any()
+        and not (0 < late < minimum)
+    ):
         deep = over[over["days_past_due_from"] >= 60]["amount_past_due"].sum()
         total = over["amount_past_due"].sum()
         sentences.insert(
@@ -182,7 +192,24 @@ def concentration(month: Month, by: str) -> Result:
 @part
 def largest(month: Month) -> Result:
     """The largest overdue accounts."""
-    return portfolio.largest_accounts(month.book, n=10)
+    found = portfolio.largest_accounts(month.book, n=10)
+    # One account's exact balance would tell who it is to whoever has seen it elsewhere.
+    table = found.table.copy()
+    for column in ("balance", "amount_past_due", "share_of_overdue"):
+        if column in table:
+            table[column] = [rounded(v) for v in table[column]]
+    table["cumulative_share"] = table["share_of_overdue"].cumsum().round(4)
+    notes = (*found.notes, "Money and shares of single accounts are rounded to two significant figures.")
+    return dataclasses.replace(found, table=table, notes=notes)
+
+
+def rounded(value: float) -> float:
+    """A number of two significant figures.
+
+    >>> [rounded(v) for v in (15_649.0, 0.0, 0.04567)]
+    [16000.0, 0.0, 0.046]
+    """
+    return float(f"{value:.2g}")
 
 
 @part(picture=False)
@@ -209,6 +236,8 @@ def outlook(month: Month) -> Result:
     """Charge-offs to expect if accounts keep rolling as they did."""
     table = month.counted(portfolio.overdue_by_bucket).table
     start = {b: int(n) for b, n in zip(table["days_past_due"], table["accounts"]) if n}
+    if any(n < minimum_cell(month) for n in start.values()):  # What it begins with could be worked out.
+        raise NotAvailable(f"a bucket holds fewer than {minimum_cell(month)} accounts.")
     matrix = month.counted(rolls.roll_rates, period=month.window)
     if "charged_off" not in set(matrix.table["to_bucket"]):
         raise NotAvailable("no account of this book was charged off in the twelve months.")
