@@ -112,7 +112,8 @@ def part(
             result, written = month.once(
                 key, lambda: _published(function(month, *args, **options), minimum_cell(month))
             )
-            axes = result.plot() if picture and result.plottable and _may_be_drawn(result, written) else None
+            drawn = picture and result.plottable and _may_be_drawn(result, written)
+            axes = _as_it_can(result, lambda r: r.plot())[1] if drawn else None
         except (NotAvailable, FrameError) as error:
             reason = coarse(" ".join(str(error).split()), minimum_cell(month))
             return Part(key, left_out=f"Left out: {heading[:1].lower()}{heading[1:]} – {reason}")
@@ -161,7 +162,20 @@ def _published(result: Result, minimum: int) -> tuple[Result, pd.DataFrame]:
         changes["notes"] = (*result.notes, *found.notes)
     if hasattr(result, "steps") and hasattr(result, "cells") and found.rows.any():
         changes["steps"] = _cut(result.steps, found, minimum)
-    return dataclasses.replace(result, **changes) if changes else result, found.to_write()
+    shown = dataclasses.replace(result, **changes) if changes else result
+    return _as_it_can(shown, lambda r: r._repr_html_())[0], found.to_write()
+
+
+def _as_it_can(result: Result, use: Callable[[Result], Any]) -> tuple[Result, Any]:
+    """The result and what ``use`` makes of it; with gaps as NaN where its own code takes no others."""
+    gaps = [c for c in result.table.columns if str(result.table[c].dtype) == "Int64"]
+    try:
+        return result, use(result)
+    except (TypeError, ValueError):
+        if not gaps:
+            raise
+    result = dataclasses.replace(result, table=result.table.astype(dict.fromkeys(gaps, float)))
+    return result, use(result)
 
 
 def _worded(value: Any, minimum: int) -> Any:
