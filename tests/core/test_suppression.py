@@ -124,8 +124,10 @@ def test_the_oldest_month_goes_first_and_the_latest_last():
 
 
 def test_a_rest_beside_a_share_is_a_count_too():
-    table = pd.DataFrame({"agency": list("abc"), "contacts": [50, 40, 60], "estimate": [0.96, 0.5, 0.25]})
+    table = pd.DataFrame({"agency": list("abc"), "accounts": [50, 40, 60], "estimate": [0.96, 0.5, 0.25]})
     assert suppress(table).table["estimate"].isna().tolist() == [True, True, False]  # 2 of 50 were not
+    # Two contacts without a record are nobody.
+    assert not suppress(table.rename(columns={"accounts": "contacts"})).rows.any()
 
 
 def test_what_happened_between_two_horizons_is_a_count_too():

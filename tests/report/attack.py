@@ -50,6 +50,9 @@ NO_SUMS = {
     "fact",
 }
 
+#: Counts of what was done, not of whom: the rest beside a share of them (1 of 53 not recorded) is nobody.
+DONE = {"contacts", "attempts", "actions", "calls", "visits", "letters"}
+
 #: Columns of which the one counts some of the other.
 PARTS = (("events", "at_risk"), ("bad", "loans"), ("overdue_accounts", "accounts"), ("overdue", "accounts"),
          ("complaints", "contacts"), ("violations", "contacts"), ("found", "checked"))  # fmt: skip
@@ -114,7 +117,7 @@ def _seen(name: str, table: pd.DataFrame, truth: pd.DataFrame, minimum: int) -> 
             claims += [
                 (name, int(row), f"{column} − estimate × {column}", round(rest[row]))
                 for row in np.flatnonzero(share & np.isfinite(rest))
-                if _small(rest[row], minimum)
+                if column not in DONE and _small(rest[row], minimum)
             ]
     return claims
 
@@ -123,7 +126,7 @@ def _rests(name: str, table: pd.DataFrame, minimum: int) -> list[Claim]:
     """What is left of a whole beside its part."""
     claims = []
     for part, whole in PARTS:
-        if part in table.columns and whole in table.columns:
+        if part in table.columns and whole in table.columns and whole not in DONE:
             rest = (table[whole].astype(float) - table[part].astype(float)).to_numpy()
             claims += [(name, int(r), f"{whole} − {part}", round(rest[r])) for r in range(len(table))
                        if np.isfinite(rest[r]) and _small(rest[r], minimum)]  # fmt: skip

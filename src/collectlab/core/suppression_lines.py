@@ -24,10 +24,11 @@ def is_small(count: np.ndarray, minimum: int) -> np.ndarray:
     return (count > 0) & (count < minimum)
 
 
-def since_start(table: pd.DataFrame) -> list[str]:
+def since_start(table: pd.DataFrame) -> dict[str, np.ndarray]:
     """Columns that say since when (30, 60 days; 1, 2 months): counts along them hold one another, and do not add up."""
-    numbers = table.select_dtypes("number").columns
-    return [c for c in ("horizon", "month", "day") if c in numbers]
+    numbers = {c: pd.to_numeric(table[c], errors="coerce").to_numpy(float)
+               for c in ("horizon", "month", "day") if c in table.columns}  # fmt: skip
+    return {c: n for c, n in numbers.items() if np.isfinite(n).all()}
 
 
 def settled(

@@ -21,6 +21,9 @@ PARTS = (
     "ended_first", "followed", "mistreated",
 )  # fmt: skip
 
+#: Counts of what was done, not of whom.
+CONTACTS = frozenset({"contacts", "attempts", "actions", "calls", "visits", "letters"})
+
 #: Parts that stand beside a row's figures and are no numerator of them: a small one is blanked alone.
 _ASIDE = frozenset({"exempt", "not_known", "unknown", "ended_first", "open", "followed", "answered"})
 
@@ -146,4 +149,4 @@ def _whole(values: pd.Series) -> bool:
     return not there.empty and bool((there % 1 == 0).all() and (there >= 0).all())
 
 
-__all__ = ["COUNTS", "PARTS", "SLICES", "Cells", "cells_of"]
+__all__ = ["CONTACTS", "COUNTS", "PARTS", "SLICES", "Cells", "cells_of"]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.suppression_lines import is_small, since_start
-from collectlab.core.suppression_names import SLICES, Cells
+from collectlab.core.suppression_names import CONTACTS, SLICES, Cells
 
 _WITHIN = re.compile(r"\bwithin[ _](\d+)[ _]")
 #: More shares of one group than this are not searched for sums; no measure has so many.
@@ -54,11 +54,14 @@ def shares(table: pd.DataFrame, bases: Sequence[str]) -> list[Share]:
 
 
 def rests(table: pd.DataFrame, cells: Cells, found: Sequence[Share]) -> list[np.ndarray]:
-    """What is left of a base beside a part of it."""
+    """What is left of a base beside a part of it; of contacts and the like it tells of nobody (1 of 53 not recorded)."""
     pairs = [
-        (table[c].to_numpy(float), table[p].to_numpy(float)) for c in cells.counts[:1] for p in cells.parts
+        (table[c].to_numpy(float), table[p].to_numpy(float))
+        for c in cells.counts[:1]
+        if c not in CONTACTS
+        for p in cells.parts
     ]
-    pairs += [(table[s.base].to_numpy(float), s.count) for s in found]
+    pairs += [(table[s.base].to_numpy(float), s.count) for s in found if s.base not in CONTACTS]
     left = [whole - some for whole, some in pairs]
     return [n for n in left if (n[np.isfinite(n)] >= 0).all()]
 
@@ -121,7 +124,7 @@ def _keys(table: pd.DataFrame, by: Sequence[str]) -> list[np.ndarray]:
 def _ladders(table: pd.DataFrame, cells: Cells) -> list[np.ndarray]:
     """Rows of one group whose counts are of the same within longer and longer times, in that order."""
     if times := [c for c in since_start(table) if c in cells.by]:
-        order = table[times[0]].to_numpy(float)
+        order = since_start(table)[times[0]]
         rest = [c for c in cells.by if c != times[0]]
     elif "measure" in cells.by:
         told = table["measure"].astype(str).str.extract(_WITHIN, expand=False)
