@@ -36,7 +36,7 @@ class Adherence(Measures):
         """One bar a step or group: in time, late, missing; over months, lines."""
         if "month" in self.by:
             return super().plot(ax=ax, **options)
-        wide = self.wide().dropna(subset=["done", "late"]).reset_index(drop=True)  # unpublished: not drawn
+        wide = self.wide().dropna(subset=["done"]).reset_index(drop=True)  # unpublished: not drawn
         labels = [
             text.replace(f"{stage}, ", "", 1)
             for text, stage in zip(group_labels(wide, self.by), wide.get("stage", [""] * len(wide)))
