@@ -38,10 +38,10 @@ from collectlab.report.month import Month, open_month
 
 ROOT = Path(__file__).parents[1]
 ALIKE = ("branch", "team", "agency", "agent", "origination_channel")
-LOOSE = "product × origination_channel"
+LOOSE = "product × origination_channel × cohort"
 #: problem -> where it lies (cause, group)
 PLANTED = {
-    "loose_partner_loans": (LOOSE, "consumer × partner"),
+    "loose_partner_loans": (LOOSE, "consumer × partner × 2026 Q1"),
     "wrong_numbers": ("branch", "Branch 07"),
     "night_calls": ("team", "Call team 3"),
     "late_stage": ("branch", "Branch 04"),

@@ -365,8 +365,8 @@ def _notes(
     ]
     if families:
         notes.append(
-            "Looked at, not named: for a family of groups, what would go if those worse than the average of their kind "
-            "did as the average, less what chance alone shows; its upper end is the most that can hide there. Each "
+            "Looked at, not named: for a family of groups, no more than this would go if those worse than their average "
+            "did as the average (less what chance alone shows); the upper end is the most that can hide there. Each "
             "line stands alone and they are not added up; by chance, one family in forty seems to differ."
         )
     return (*notes, *counted)
