@@ -150,7 +150,11 @@ class PlanSurvival(Measures):
         state = measure or "broken"
         if state not in STATES:
             raise FrameError(f"measure is {state!r}. Allowed: {', '.join(STATES)}.")
-        rows = self.table[self.table["measure"] == state].assign(month=lambda t: t["month"].astype(int))
+        rows = (
+            self.table[self.table["measure"] == state]
+            .dropna(subset=["estimate"])
+            .assign(month=lambda t: t["month"].astype(int))
+        )
         own = [b for b in self.by if b != "month"]
         groups = (
             [(str(name).replace("_", " "), part) for name, part in rows.groupby(own[0])]
