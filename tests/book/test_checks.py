@@ -261,8 +261,14 @@ def test_a_time_zone_is_refused():
 
 def test_a_written_offset_is_cut_off_and_a_time_in_utc_is_set_aside():
     """10:30+08:00 says that it was 10:30 there; 02:30Z does not say what time it was."""
-    at = ["2026-01-05 10:30+08:00", "2026-01-05T10:30:00", "2026-01-05T02:30:00Z"]
-    book = opened(actions=pd.DataFrame({"account_id": 1, "at": at, "channel": ["sms", "call", "email"]}))
+    at = [
+        "2026-01-05 10:30+08:00",
+        "2026-01-05T10:30:00",
+        "2026-01-05T02:30:00Z",
+        "2026-01-05 02:30:00.000+00:00",
+    ]
+    channels = ["sms", "call", "email", "letter"]
+    book = opened(actions=pd.DataFrame({"account_id": 1, "at": at, "channel": channels}))
     kept = book.table("actions").collect().to_pandas()
     assert kept["at"].astype(str).unique().tolist() == ["2026-01-05 10:30:00"]
     assert len(kept) == 2

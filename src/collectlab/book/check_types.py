@@ -88,9 +88,10 @@ def typed(column: Column, raw: str, engine_type: str, whole_ids: bool = False) -
         case "timestamp":
             if come in ("date", "time", "zoned"):
                 return raw if engine_type == "TIMESTAMP" else f"TRY_CAST({raw} AS TIMESTAMP)"
-            # A written offset is cut off: the local time is what stands before it. Z says that it is none.
+            # A written offset is cut off: the local time is what stands before it. UTC (Z, +00:00) says that it is none.
             local = rf"regexp_replace({text}, '(:\d\d(\.\d+)?) ?[+-]\d\d(:?\d\d)?$', '\1')"
-            return f"CASE WHEN {text} NOT ILIKE '%Z' THEN TRY_CAST({local} AS TIMESTAMP) END"
+            utc = rf"regexp_matches({text}, ':\d\d(\.\d+)? ?([zZ]|[+-]00(:?00)?)$')"
+            return f"CASE WHEN NOT {utc} THEN TRY_CAST({local} AS TIMESTAMP) END"
         case "int":
             if come == "whole":
                 return raw if engine_type == "BIGINT" else f"TRY_CAST({raw} AS BIGINT)"

@@ -32,7 +32,7 @@ NOT_READABLE = "(not readable)"
 
 #: Columns that hold identifiers, in whatever table.
 KINDS = {"account_id": "account", "customer_id": "customer", "agent": "agent", "action_id": "action",
-         "payment_id": "payment"}  # fmt: skip
+         "payment_id": "payment", "number": "number"}  # fmt: skip
 
 
 @contextmanager

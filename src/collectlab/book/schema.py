@@ -243,6 +243,8 @@ _ACTIONS = Table(
         connected="bool",
         recorded="bool",
         consent="bool",
+        agreed="bool",
+        number="id",
     ),
     rules=(
         Rule(

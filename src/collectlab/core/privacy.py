@@ -31,7 +31,9 @@ FILE = ".pseudonym_key"
 SHORTEST = 16
 
 #: What a pseudonym of each kind begins with, so that a reader knows what it stands for.
-PREFIX = MappingProxyType({"account": "a", "customer": "c", "agent": "g", "action": "x", "payment": "p"})
+PREFIX = MappingProxyType(
+    {"account": "a", "customer": "c", "agent": "g", "action": "x", "payment": "p", "number": "n"}
+)
 #: Sixteen hexadecimal digits: among ten million identifiers two meet once in 400,000 books.
 DIGITS = 16
 _BLOCK = 64

@@ -190,6 +190,18 @@ def contactability(month: Month) -> Result:
     return month.counted(process.contactability, by=by, period=month.window)
 
 
+@part(picture=False)
+def handovers(month: Month) -> Result:
+    """Handovers between teams and agencies"""
+    return month.counted(process.handovers, definition=month.definition, period=month.window)
+
+
+@part(picture=False)
+def revisits(month: Month) -> Result:
+    """Visits, and visits again"""
+    return month.counted(process.revisits, definition=month.definition, period=month.window)
+
+
 @part(folded=True)
 def best_time(month: Month) -> Result:
     """When calls reach the debtor."""

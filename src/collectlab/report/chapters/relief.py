@@ -24,9 +24,10 @@ _OTHER = "other"
 
 
 @part(picture=False)
-def offered(month: Month) -> Result:
+def offered(month: Month, by: str | None = None) -> Result:
     """Who of those in hardship was given relief."""
-    by = "product" if "product" in month.book.columns("accounts") else None
+    if by is not None and by not in month.book.columns("accounts"):
+        raise NotAvailable(f"the book does not tell the {by} of an account.")
     return relief.relief_offered(month.book, by=by, period=month.window, definition=month.definition)
 
 
