@@ -23,6 +23,8 @@ PARTS = (
 
 #: Counts of what was done, not of whom.
 CONTACTS = frozenset({"contacts", "attempts", "actions", "calls", "visits", "letters"})
+#: Measures that are shares of contacts, whatever their base is called.
+OF_CONTACTS = ("recorded",)
 
 #: Parts that stand beside a row's figures and are no numerator of them: a small one is blanked alone.
 _ASIDE = frozenset({"exempt", "not_known", "unknown", "ended_first", "open", "followed", "answered"})

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.suppression_lines import is_small, since_start
-from collectlab.core.suppression_names import CONTACTS, SLICES, Cells
+from collectlab.core.suppression_names import CONTACTS, OF_CONTACTS, SLICES, Cells
 
 _WITHIN = re.compile(r"\bwithin[ _](\d+)[ _]")
 #: More shares of one group than this are not searched for sums; no measure has so many.
@@ -63,6 +63,9 @@ def rests(table: pd.DataFrame, cells: Cells, found: Sequence[Share]) -> list[np.
     ]
     pairs += [(table[s.base].to_numpy(float), s.count) for s in found if s.base not in CONTACTS]
     left = [whole - some for whole, some in pairs]
+    if "measure" in table.columns:  # one column may hold the bases of several measures
+        told = ~table["measure"].isin(OF_CONTACTS).to_numpy()
+        left = [np.where(told, n, np.nan) for n in left]
     return [n for n in left if (n[np.isfinite(n)] >= 0).all()]
 
 

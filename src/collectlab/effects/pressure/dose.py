@@ -84,10 +84,9 @@ class DoseResponse(EffectResult):
         shown = tables.display_table(shown.reset_index(drop=True), formats={**self.formats, **texts})
         heads = {
             "Contact": "Which in 7 days",
-            "Days": "Account-days",
             "Complaints per 1000": "Complaints per 1,000",
         }
-        return shown.rename(columns=heads)
+        return shown.drop(columns="Days").rename(columns=heads)
 
     def plot(self, outcome: str = "cured", ax: Axes | None = None) -> Axes:
         """Adjusted against naive, by step."""

@@ -13,7 +13,7 @@ from collectlab.core.columns import as_list, day_of, flag, row_count
 from collectlab.core.engine import collect, same_engine, scan
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.measures.actions_rows import Period, rows, shown
-from collectlab.measures.debtors.reasons import noted_episodes
+from collectlab.measures.debtors.reasons import REASON_GROUPS, grouped, noted_episodes
 from collectlab.measures.groups import by_keys
 from collectlab.measures.ratios import Measures, Ratio, count, measured
 from collectlab.measures.relief.cases import RELIEF, plans, with_groups
@@ -77,7 +77,7 @@ def remedy_match(
     book : Book
         With reasons and actions; arrangements where they are there.
     by : str, optional
-        ``reason``, ``team`` (in charge at the note), ``month`` (of the note), ``age_band``, or a column of accounts.
+        ``reason``, ``group`` (of reasons: :data:`REASON_GROUPS`), ``team`` (in charge at the note), ``month`` (of the note), ``age_band``, or a column of accounts.
     remedies : frame, optional
         reason, do, do_not: lists, or texts such as ``"call, letter"``. Default :func:`right_remedies`.
     days : int
@@ -124,6 +124,8 @@ def remedy_match(
     by_list = as_list(by)
     if by_list == ["reason"]:
         cases = noted.with_columns(__by0=nw.col("reason"))
+    elif by_list == ["group"]:
+        cases = noted.with_columns(__by0=grouped(REASON_GROUPS))
     else:
         cases, by_list = with_groups(book, noted, by_list)
     known = cases.filter(nw.col("reason").is_in(list(right)) & (nw.col("__on") + days <= day_of(book.as_of)))

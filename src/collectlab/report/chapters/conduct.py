@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -65,7 +66,17 @@ def _unnamed(found: Audit) -> tuple[str, ...]:
 @part
 def rules(month: Month) -> Result:
     """Contact rules in force."""
-    return _rules(month).on(month.end).table()
+    found = _rules(month).on(month.end).table()
+    t = found.table
+    until = t["until"].map(lambda day: f" until {day}" if isinstance(day, dt.date) else "")
+    table = pd.DataFrame(
+        {
+            "rule": t["rule"] + ": " + t["says"],
+            "in_force": t["force"] + ", from " + t["from"].astype(str) + until,
+            "source": t["citation"] + " – " + t["certainty"],
+        }
+    )
+    return replace(found, table=table)
 
 
 @part
@@ -116,7 +127,7 @@ _ONCE = (
 )
 
 
-@part
+@part(folded=True)
 def trend(month: Month) -> ByMonth:
     """Contact rules broken, month by month."""
     return ByMonth(

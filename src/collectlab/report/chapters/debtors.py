@@ -45,12 +45,12 @@ def satisfaction_with_nonresponse(month: Month) -> Result:
 
 
 @part(picture=False)
-def remedy_match(month: Month) -> Result:
+def remedy_match(month: Month, by: str | None = None) -> Result:
     """The right remedy for the right reason."""
-    return _remedies(month, "reason")
+    return _remedies(month, by)
 
 
-def _remedies(month: Month, by: str) -> Result:
+def _remedies(month: Month, by: str | None) -> Result:
     return month.counted(debtors.remedy_match, by=by, definition=month.definition, period=month.window)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import narwhals as nw
 import pandas as pd
@@ -21,6 +22,9 @@ from collectlab.report.parts import part
 
 #: Teams whose main channel is none of these are not compared with those who call, or visit.
 _OTHER = "other"
+
+#: Teams with fewer cases of hardship than this are not shown.
+_FEWEST = 10
 
 
 @part(picture=False)
@@ -53,7 +57,12 @@ def relief_effect(month: Month) -> Result:
 def pressed(month: Month) -> Result:
     """Hardship noted, and pressed all the same."""
     by = "team" if {"team", "agency"} & set(month.book.columns("actions")) else None
-    return _pressed(month, by)
+    found = _pressed(month, by)
+    few = found.table["cases"] < _FEWEST
+    if by is None or not few.any() or few.all():
+        return found
+    note = f"Teams with fewer than {_FEWEST} such cases are left out."
+    return replace(found, table=found.table[~few].reset_index(drop=True), notes=(*found.notes, note))
 
 
 def _pressed(month: Month, by: str | None) -> Result:
