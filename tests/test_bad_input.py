@@ -446,7 +446,7 @@ HOSTILE_LOGS = {
         ),
     ),
     "midnights": (dict(at="2026-03-02 00:00:00"), ()),
-    "flags of text": (dict(agreed="asked"), ()),
+    "flags of text": (dict(agreed="asked"), ("agreed is neither true nor false",)),
     "nothing known": (dict(connected=None, outcome=None), ()),
 }
 

@@ -313,7 +313,9 @@ def test_wrong_questions():
     assert len(told.value.faults) == 2 and "Did you mean team" in told.value.faults[0]
     with pytest.raises(FrameError, match="no column 'channel'"):
         audit(log.drop(columns="channel"), "us", folder=FOLDER)
-    with pytest.raises(FrameError, match=r"connected: 1 of 1 are neither true nor false \(.perhaps.\)\. Allowed"):
+    with pytest.raises(
+        FrameError, match=r"connected: 1 of 1 are neither true nor false \(.perhaps.\)\. Allowed"
+    ):
         audit(log.assign(connected="perhaps"), "us", folder=FOLDER)
     with pytest.raises(NotAvailable, match="no actions"):
         audit(log.iloc[:0], "us", folder=FOLDER)

@@ -256,6 +256,8 @@ def _sums(shapes: Mapping, real: Mapping) -> list[tuple[list, float]]:
         for cell in cells:
             rest = tuple(k for i, k in enumerate(cell[2]) if i != place)
             groups.setdefault(rest, {})[cell[2][place]] = cell
+        if len(groups) < 2:  # in one group alone, sums agree by coincidence that nobody can know of
+            continue
         measures = sorted({m for g in groups.values() for m in g if any(real[c] > 0 for c in g.values())})
         for size in range(2, min(len(measures), 8) + 1):
             for chosen in itertools.combinations(measures, size):

@@ -131,7 +131,7 @@ def test_the_svg_of_a_part_takes_the_place_of_its_png(page):
 def test_every_table_has_a_box_to_scroll_in(page):
     assert page.count("<table") == 3
     assert page.count('<div class="scroll short" tabindex="0"><table') == 2
-    assert page.count('<div class="scroll wide" tabindex="0"><table') == 1
+    assert page.count('<div class="scroll wide broad" tabindex="0"><table') == 1
 
 
 def test_the_same_input_gives_the_same_bytes(executed, report_manifest, page):
