@@ -272,7 +272,7 @@ def _scroll_tables(text: str) -> str:
 
     def boxed(match: re.Match[str]) -> str:
         columns = len(re.findall(r"<t[hd][ >]", match[0].split("</tr>")[0]))
-        size = " wide" * (columns > 9) + " broad" * (columns > 6) + " short" * (match[0].count("<tr") <= 16)
+        size = " wide" * (columns > 9) + " broad" * (columns > 5) + " short" * (match[0].count("<tr") <= 16)
         return f'<div class="scroll{size}" tabindex="0">{match[0]}</div>'
 
     return re.sub(r"<table[ >].*?</table>", boxed, text, flags=re.DOTALL)
