@@ -140,10 +140,13 @@ def _among_channel(make: Callable[[Month], pd.DataFrame]) -> Callable[[Month], p
 
 
 def _wrong_numbers(month: Month) -> pd.DataFrame:
-    """Accounts called whose number was wrong, by branch: attempts at one account repeat one another."""
+    """Accounts called whose number was wrong, by branch: attempts at one account repeat one another.
+
+    Over two years, as few accounts of one branch are called a month.
+    """
     if "branch" not in month.book.columns("accounts") or "outcome" not in month.book.columns("actions"):
         raise NotAvailable("no branch, or no outcome of the calls.")
-    first, _ = month.window
+    first = months_before(month.end, 2 * WINDOW_MONTHS) + dt.timedelta(days=1)
     calls = month.book.table("actions").filter(
         (nw.col("channel") == "call") & (nw.col("at").cast(nw.Date) >= first)
     )
@@ -161,7 +164,9 @@ def _shares(counts: pd.DataFrame, hits: str, n: str) -> pd.DataFrame:
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(counts[hits], counts[n], method="wilson")
-    return counts.assign(n=counts[n], estimate=counts[hits] / counts[n], conf_low=low, conf_high=high)
+    share = counts[hits].astype(float) / counts[n].astype(float)
+    error = (share * (1 - share) / counts[n].astype(float)) ** 0.5
+    return counts.assign(n=counts[n], estimate=share, std_error=error, conf_low=low, conf_high=high)
 
 
 def _stage_gaps(month: Month) -> pd.DataFrame:
