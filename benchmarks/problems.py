@@ -6,7 +6,7 @@ have none. A finding that names a team, an agency, a branch, a collector or a re
 is false: in the simulated bank these differ by luck alone (but for Call team 1, whose calls work 15 % better).
 Findings on products, cohorts and KPIs are true of the simulated bank, and are left out of the count.
 
-    python benchmarks/problems.py --books 100 --accounts 6000
+    python benchmarks/problems.py --books 50 --accounts 6000
 """
 
 from __future__ import annotations
