@@ -205,18 +205,14 @@ PARTS = (
     (overview.delinquency,),
     (overview.new_loans,),
     (problems.complaints,),
-    (problems.contact_hours, "team"),
     (problems.reactions,),
     (problems.records, "agency"),
-    (problems.third_parties,),
-    (problems.wrong_numbers, "branch"),
     (recommendations.credit_feedback,),
     (results.roll_rates,),
     (results.cure_by, "branch"),
     (results.outcomes,),
     (strategy.channels,),
     (strategy.coverage,),
-    (strategy.hardship,),
     (strategy.timeline,),
 )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pandas as pd
 
 from collectlab.core.errors import FrameError, NotAvailable, ParamsError
@@ -55,7 +53,3 @@ def _violations(month: Month) -> pd.DataFrame | None:
     rows = audited.evidence()
     counted = audited.table.loc[audited.table["by"] == "all", "violations"].sum()
     return rows if len(rows) == counted else None  # only the first thousands of a rule are kept
-
-
-#: Cases are shown one by one; nothing in them is compared between groups.
-SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collectlab.core.errors import NotAvailable
 from collectlab.core.results import Result
 from collectlab.measures import actions, cure
 from collectlab.policy.evidence import evidence as evidence_of
@@ -23,12 +22,6 @@ def reactions(month: Month) -> Result:
     return actions.reactions(month.book, by="month", period=month.window)
 
 
-@part(picture=False)
-def promises(month: Month) -> Result:
-    """Promises to pay: made, due, kept."""
-    return month.counted(actions.promises, period=month.window)
-
-
 @part
 def complaints(month: Month) -> Result:
     """Complaints per 1,000 contacts."""
@@ -36,41 +29,9 @@ def complaints(month: Month) -> Result:
 
 
 @part
-def satisfaction(month: Month) -> Result:
-    """Satisfaction of those who answered."""
-    return month.counted(actions.satisfaction, by="month", period=month.window)
-
-
-@part
-def contact_hours(month: Month, by: str) -> Result:
-    """Calls, messages and visits at night."""
-    return month.counted(actions.contact_hours, by=by, period=month.window)
-
-
-@part
 def records(month: Month, by: str) -> Result:
     """Contacts of which a record was kept"""
     return actions.records_kept(month.book, by=by, period=month.window)
-
-
-@part(picture=False)
-def third_parties(month: Month) -> Result:
-    """Contacts with somebody other than the debtor."""
-    return actions.third_party_contacts(month.book, period=month.window)
-
-
-@part
-def legal_cases(month: Month) -> Result:
-    """Legal cases: how many, how long, what came of them."""
-    return actions.legal_cases(month.book)
-
-
-@part(picture=False)
-def wrong_numbers(month: Month, by: str) -> Result:
-    """Attempts at a wrong number, and the other answers"""
-    if by not in month.book.columns("accounts") and by not in month.book.columns("actions"):
-        raise NotAvailable(f"the book does not tell the {by} of an account.")
-    return actions.reactions(month.book, by=by, period=month.window)
 
 
 @part
@@ -83,14 +44,6 @@ def coverage_gaps(month: Month) -> Result:
         title="Overdue account-months without any action",
         estimand="Share of the stage's account-months in which no action of any channel was recorded.",
         formats={"account_months": "count"},
-    )
-
-
-@part(picture=False)
-def reasons(month: Month) -> Result:
-    """Reasons noted, and cure by reason."""
-    return actions.reasons(
-        month.book, definition=month.definition, horizon=month.horizon, period=month.window
     )
 
 

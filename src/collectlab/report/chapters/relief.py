@@ -42,12 +42,6 @@ def plan_survival(month: Month) -> Result:
 
 
 @part(picture=False)
-def after_relief(month: Month) -> Result:
-    """Past due again, after relief and without it."""
-    return relief.redefault_after_relief(month.book, horizons=(180,), definition=month.definition)
-
-
-@part(picture=False)
 def relief_effect(month: Month) -> Result:
     """What relief did."""
     return month.shared("what relief did", lambda: relief_verdicts(month.book, definition=month.definition))

@@ -105,9 +105,3 @@ def first_contact(month: Month) -> Result:
     """Time from the first day past due to the first contact."""
     _ = month.from_start  # not available where nobody was seen from day 0
     return month.counted(actions.time_to_first_contact, definition=month.definition, period=month.window)
-
-
-@part
-def hardship(month: Month) -> Result:
-    """Arrangements: how many, kept or broken."""
-    return actions.arrangements(month.book, period=month.window)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-
-import pandas as pd
 
 from collectlab.core.results import Result
 from collectlab.effects.training import TrainingNeeds, performance, training_needs
@@ -57,7 +54,3 @@ def training_list(month: Month) -> Result:
     found = needs(month)
     # what an empty list rests on is said beside what is real
     return found if len(found.table) else replace(found, notes=())
-
-
-#: None: the list holds its own chance of naming anybody wrongly.
-SOURCES: dict[str, Callable[[Month], pd.DataFrame]] = {}
