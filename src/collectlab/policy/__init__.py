@@ -6,12 +6,14 @@
 >>> cl.policy.recommend(found)                                                            # doctest: +SKIP
 """
 
+from collectlab.policy.advice import Recommendation, Recommendations
 from collectlab.policy.agencies import load_agencies
 from collectlab.policy.diagnosis import Diagnosis, diagnose
 from collectlab.policy.evidence import evidence
 from collectlab.policy.findings import Finding, Findings, find
 from collectlab.policy.findings import find as findings
-from collectlab.policy.recommendations import Recommendation, Recommendations, recommend
+from collectlab.policy.rating import rating_sensitivity
+from collectlab.policy.recommendations import recommend
 from collectlab.policy.scorecard import Scorecard, scorecard
 from collectlab.policy.strategy import Strategy, load_strategy
 from collectlab.policy.targets import Targets, load_targets
@@ -32,6 +34,7 @@ __all__ = [
     "load_agencies",
     "load_strategy",
     "load_targets",
+    "rating_sensitivity",
     "recommend",
     "scorecard",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from collectlab.core.params import InForce
 from collectlab.core.tables import format_value
+from collectlab.effects.settle import settling
 from collectlab.policy.candidates import Finding
 from collectlab.policy.finding_arms import outcome_words
 from collectlab.policy.remedies import GAINS, Remedy
@@ -138,6 +139,65 @@ def cost_of(
         return math.nan, f"{unit_cost:g} {unit}{source}; how many a month is {NOT_KNOWN}"
     cost = unit_cost * number
     return cost, f"{cost:,.0f} a month: {number:,.0f} × {unit_cost:g} {unit}{source}"
+
+
+#: Measure → the price in costs.yml of one unit of what is gained; money itself is worth itself.
+_PRICES = {
+    "complaints": "complaint",
+    "night_contacts": "conduct_breach",
+    "hours_breaches": "conduct_breach",
+    "frequency_breaches": "conduct_breach",
+    "hold_breaches": "conduct_breach",
+    "third_party_breaches": "conduct_breach",
+}
+
+
+def net_of(
+    group: list[Finding], expected: Expected, cost: float, costs: Mapping[str, InForce | float]
+) -> tuple[tuple[float, float, float], str]:
+    """What the change should bring a month in money, less its cost; and the words for it."""
+    unknown = (math.nan, math.nan, math.nan)
+    measure = group[0].measure
+    if math.isnan(expected.estimate) or not expected.of.endswith("a month"):
+        return unknown, f"{NOT_KNOWN}: what it would bring is not"
+    if measure == "recovery":
+        price, at = 1.0, ""
+    else:
+        held = costs.get(_PRICES.get(measure, ""))
+        if held is None:
+            return unknown, f"{NOT_KNOWN}: what is gained has no price in costs.yml"
+        price = held.value if isinstance(held, InForce) else float(held)
+        at = f", at {price:g} {held.unit}" if isinstance(held, InForce) else f", at {price:g} each"
+    less = 0.0 if math.isnan(cost) else cost
+    net, low, high = (price * v - less for v in (expected.estimate, expected.low, expected.high))
+    before = "before its own cost, which is not known" if math.isnan(cost) else "after its cost"
+    ends = f"{format_value(low, 'money')} to {format_value(high, 'money')}"
+    words = f"{format_value(net, 'money')} ({ends}){at}, {before}"
+    if group[0].kind != "randomised":
+        words += "; if the whole gap could be closed"
+    return (net, low, high), words
+
+
+def settled_by(kind: str, group: list[Finding], who: str, volumes: Mapping[str, float]) -> str:
+    """The experiment that would settle whether the change works."""
+    f = group[0]
+    if kind == "breach":
+        return "Nothing to settle: a rule is kept, not tested; next month's count shows it."
+    if kind == "randomised":
+        return "It is settled for accounts like those of the test; a random tenth kept on the control shows whether it lasts."
+    if kind != "observed":
+        return ""
+    volume = volume_of(f, GAINS.get(f.measure, ("", ""))[1], volumes)
+    told = ""
+    half = abs(f.gap) / 2
+    if f.unit == "share" and half > 0:
+        # of the two arms, the one with the smaller share
+        base = f.estimate - half if f.gap > 0 else f.estimate
+        told = settling("the change", "the handling as it is", smallest=half, baseline=base, pace=volume)
+    if not told:
+        return f"Draw half of the cases of {who} for the change by lot, leave the others as they are, and compare after three months."
+    told = told.removeprefix("To settle it: ")
+    return f"{told[:1].upper()}{told[1:]} That is half of the gap, among the cases of {who}."
 
 
 def _affected(f: Finding) -> float:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -14,19 +12,24 @@ from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.params import InForce, Params
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
+from collectlab.policy.advice import COLUMNS as ADVICE
+from collectlab.policy.advice import Recommendation, Recommendations
 from collectlab.policy.candidates import Finding
-from collectlab.policy.expected import Expected, cost_of, effect_of, until
+from collectlab.policy.expected import Expected, cost_of, effect_of, net_of, settled_by, until
 from collectlab.policy.finding_arms import COLUMNS, more_is_worse, outcome_words, unit_of
 from collectlab.policy.findings import Findings
+from collectlab.policy.options import Option
 from collectlab.policy.remedies import ENLARGE, EXPLAINED_BY, Remedy, remedy_for
 
 MOST = 7
 
 #: Kinds of recommendation in the order they are ranked; inside a kind, the gravest findings first.
-RANKS = ("breach", "randomised", "observed", "test", "data", "unexplained")
+RANKS = ("breach", "gain", "randomised", "observed", "test", "data", "unexplained")
 RANKING = (
-    "Ranked: broken rules first, then what a randomised test has shown, then gaps observed, tests to go on, data "
-    "to mend, and misses without a located cause; within each by severity (size × scope) of the gravest finding."
+    "Ranked: broken rules first, whatever they cost; then changes whose net gain is above nothing with its whole "
+    "interval, by that gain; then what a randomised test has shown, gaps observed, tests to go on, data to mend, and "
+    "misses without a located cause, each by severity (size × scope) of the gravest finding. Gains do not add up: "
+    "several of them act on the same accounts."
 )
 _GRADES = {
     "breach": "rule breach",
@@ -38,113 +41,13 @@ _GRADES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recommendation:
-    """One recommendation.
-
-    ``findings`` are the keys of the findings that carry it, ``because`` the statements of the causes, ``serves`` the missed
-    KPIs it would help. ``effect`` says the expected effect in words; its numbers are ``estimate, conf_low,
-    conf_high`` in ``effect_of`` (such as "episodes cured a month").
-    """
-
-    rank: int
-    what: str
-    whom: str
-    area: str
-    grade: str
-    findings: tuple[str, ...]
-    because: tuple[str, ...]
-    serves: tuple[str, ...]
-    estimate: float
-    conf_low: float
-    conf_high: float
-    effect_of: str
-    effect: str
-    cost: float
-    cost_words: str
-    risk: str
-    failing: str
-    severity: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recommendations(Result):
-    """At most seven recommendations, ranked; iterate to get each :class:`Recommendation`.
-
-    ``table``: rank, what, whom, area, grade, estimate, conf_low, conf_high, effect_of, effect, cost, cost_words,
-    risk, failing, severity, findings (keys, joined by "; ").
-    """
-
-    items: tuple[Recommendation, ...] = ()
-
-    def __iter__(self) -> Iterator[Recommendation]:
-        return iter(self.items)
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def display_table(self) -> pd.DataFrame:
-        """The list in brief: what, for whom, the expected effect, the grade of the evidence."""
-        rows = [
-            {
-                "Rank": str(r.rank),
-                "What": r.what,
-                "For whom": r.whom,
-                "Expected": r.effect,
-                "Evidence": r.grade,
-            }
-            for r in self.items
-        ]
-        return pd.DataFrame(rows, columns=["Rank", "What", "For whom", "Expected", "Evidence"], dtype=object)
-
-    def _repr_html_(self) -> str:
-        parts = ['<div class="cl-result cl-recommendations">']
-        if self.title:
-            parts.append(f'<p class="cl-title"><strong>{html.escape(self.title)}</strong></p>')
-        if not self.items:
-            parts.append("<p>Nothing is recommended: no finding stands on this evidence.</p>")
-        else:
-            parts.append("<ol>")
-            for r in self.items:
-                lines = "".join(f"<br>\n<em>{k}:</em> {html.escape(v)}" for k, v in _lines(r))
-                parts.append(f"<li><p><strong>{html.escape(r.what)}.</strong>{lines}</p></li>")
-            parts.append("</ol>")
-        parts.extend(f'<p class="cl-note">{html.escape(note)}</p>' for note in self.notes)
-        parts.append("</div>")
-        return "\n".join(parts)
-
-    def _repr_markdown_(self) -> str:
-        parts = [f"**{self.title}**", ""] if self.title else []
-        if not self.items:
-            parts += ["Nothing is recommended: no finding stands on this evidence.", ""]
-        for r in self.items:
-            parts.append(f"{r.rank}. **{_md(r.what)}.**")
-            parts += [f"   - *{k}:* {_md(v)}" for k, v in _lines(r)]
-            parts.append("")
-        parts += [f"{_md(note)}\n" for note in self.notes]
-        return "\n".join(parts).rstrip() + "\n"
-
-
-def _lines(r: Recommendation) -> list[tuple[str, str]]:
-    lines = [("For", f"{r.whom} ({r.area.replace('_', ' ')})"), ("Because", " ".join(r.because))]
-    if r.serves:
-        lines.append(("Helps with", ", ".join(r.serves)))
-    lines += [("Expected", r.effect), ("Cost", r.cost_words), ("Risk", r.risk)]
-    if r.failing:
-        lines.append(("Would show it failing", r.failing))
-    return [*lines, ("Evidence", f"{r.grade}; {', '.join(r.findings)}")]
-
-
-def _md(text: str) -> str:
-    return html.escape(text, quote=False).replace("*", "\\*")
-
-
 def recommend(
     findings: Findings | Iterable[Finding],
     *,
     effects: Result | pd.DataFrame | None = None,
     costs: Mapping[str, InForce | float] | None = None,
     volumes: Mapping[str, float] | None = None,
+    options: Iterable[Option] = (),
 ) -> Recommendations:
     """What to change, each carried by the findings that it names.
 
@@ -168,6 +71,9 @@ def recommend(
         (all in the book), ``amount_overdue`` (money); or the key of a finding, for that finding's group alone. A group's part of a total is its
         share of the observations. ``months`` (that the evidence covers) stands in for totals not given: the
         observations themselves, a month. Without a volume, effects are told per 100.
+    options : iterable of Option
+        Changes worked out elsewhere (a plan under limits, a warning, a point to stop). Those whose net gain is not
+        surely above nothing are not recommended, and a note names them.
 
     Returns
     -------
@@ -203,34 +109,67 @@ def recommend(
     lost = [k for k in missed if k.key not in helped and k.sure]
     if lost:
         drafts.append(_draft(lost, [], volumes, costs, limits, side))
-    drafts.sort(key=lambda d: (RANKS.index(d[0]), -round(d[1]["severity"], 12), d[1]["findings"]))
+    options = list(options)
+    drafts += [_chosen(o) for o in options if o.sure]
+    drafts.sort(key=_order)
     items = tuple(Recommendation(rank=i + 1, **fields) for i, (_, fields) in enumerate(drafts[:MOST]))
     notes = [RANKING] if items else []
     if len(drafts) > MOST:
         rest = [fields["what"] for _, fields in drafts[MOST:]]
         notes.append(f"Not shown, ranked below the first {MOST}: {'; '.join(rest[:10])}.")
-    columns = [
-        "rank",
-        "what",
-        "whom",
-        "area",
-        "grade",
-        "estimate",
-        "conf_low",
-        "conf_high",
-        "effect_of",
-        "effect",
+    if unsure := [o.what for o in options if not o.sure]:
+        notes.append(f"Worked out and not recommended, as the gain is within noise: {'; '.join(unsure)}.")
+    rows = [
+        {c: getattr(r, c) for c in ADVICE}
+        | {"because": "; ".join(r.because), "findings": "; ".join(r.findings)}
+        for r in items
     ]
-    columns += ["cost", "cost_words", "risk", "failing", "severity", "findings"]
-    rows = [{c: getattr(r, c) for c in columns[:-1]} | {"findings": "; ".join(r.findings)} for r in items]
     return Recommendations(
-        table=pd.DataFrame(rows, columns=columns),
+        table=pd.DataFrame(rows, columns=ADVICE),
         estimand="What to change next, each carried by the findings it names.",
         unit="number",
         title="Recommendations",
         notes=tuple(notes),
         items=items,
     )
+
+
+def _order(draft: tuple[str, dict[str, Any]]) -> tuple[Any, ...]:
+    kind, fields = draft
+    weight = fields["net"] if kind == "gain" else fields["severity"]
+    return RANKS.index(kind), -round(weight, 12), fields["findings"]
+
+
+def _chosen(o: Option) -> tuple[str, dict[str, Any]]:
+    """A change worked out elsewhere, as a recommendation."""
+    ends = f"{format_value(o.low, 'money')} to {format_value(o.high, 'money')}"
+    fields = {
+        "what": o.what,
+        "whom": o.whom,
+        "area": o.area,
+        "grade": o.grade,
+        "findings": (o.key,),
+        "because": (o.evidence,),
+        "serves": (),
+        "estimate": o.net,
+        "conf_low": o.low,
+        "conf_high": o.high,
+        "effect_of": "net gain a month",
+        "effect": o.words,
+        "net": o.net,
+        "net_low": o.low,
+        "net_high": o.high,
+        "net_words": f"{format_value(o.net, 'money')} ({ends})",
+        "cost": o.cost,
+        "cost_words": o.cost_words,
+        "legal_risk": o.legal_risk,
+        "customer_risk": o.customer_risk,
+        "failing": o.failing,
+        "settle": o.settle,
+        "severity": 0.0,
+        "figures": o.figures,
+    }
+    return "gain", fields
 
 
 def _kind(f: Finding) -> str:
@@ -286,9 +225,10 @@ def _draft(
         wait, too_long = until(group, volumes, limits)
         words, remedy = f"{words}. {wait}", ENLARGE if too_long else remedy
     cost, cost_words = cost_of(parts[0], remedy, volumes, costs)
-    risks = [_side_effects(group, side), remedy.risk]
-    if "harder cases" not in remedy.risk:
+    risks = [_side_effects(group, side), remedy.customer]
+    if "harder cases" not in remedy.customer:
         risks += dict.fromkeys(f.caution for f in group)
+    net, net_words = net_of(parts[0], expected, cost, costs)
     fields = {
         "what": remedy.change.format(who=who),
         "whom": remedy.whom.format(who=who)[:1].upper() + remedy.whom.format(who=who)[1:],
@@ -302,10 +242,16 @@ def _draft(
         "conf_high": expected.high,
         "effect_of": expected.of,
         "effect": f"{words}.",
+        "net": net[0],
+        "net_low": net[1],
+        "net_high": net[2],
+        "net_words": net_words,
         "cost": cost,
         "cost_words": cost_words,
-        "risk": " ".join(r for r in risks if r),
+        "legal_risk": remedy.legal,
+        "customer_risk": " ".join(r for r in risks if r),
         "failing": remedy.failing.format(who=who),
+        "settle": settled_by(kind, parts[0], who, volumes),
         "severity": max(f.severity for f in group),
     }
     return kind, fields

@@ -199,7 +199,7 @@ def scorecard(
     given = _checked(kpis.table if isinstance(kpis, Result) else kpis, targets.kpis)
     rows = [_row(goal, given.get(key, {}), conf_level, language) for key, goal in goals.items()]
     table = pd.DataFrame(rows, columns=_COLUMNS)
-    rating, reached = _rate(table, targets.rating)
+    rating, reached = rate(table, targets.rating)
     notes = [f"Rule. {targets.rating.sentence(language)} ({targets.rating.source})", reached]
     if left := [k for k in given if k not in goals]:
         notes.append(f"Not judged, as no target is in force on {date}: {first_few(left, 12)}.")
@@ -305,7 +305,7 @@ def _change(direction: str, now: tuple[float, ...], before: tuple[float, ...]) -
     return "better" if low > 0 else "worse" if high < 0 else "no clear change"
 
 
-def _rate(table: pd.DataFrame, rule: Rating) -> tuple[str, str]:
+def rate(table: pd.DataFrame, rule: Rating) -> tuple[str, str]:
     """The overall rating by the file's rule, and how it was reached."""
     total = float(table["weight"].sum())
     if total == 0:

@@ -44,7 +44,7 @@ class Audit(Result):
         for everybody together. Only rules that were judged.
     sorts : DataFrame
         As ``table``, with ``sort`` in place of the rule: actions that break any rule on ``hours``, ``frequency``,
-        ``third_party`` or ``hold``, as a share of those that one of them applies to.
+        ``third_party`` or ``hold``, or ``any`` of them, as a share of those that one of them applies to.
     rules : DataFrame
         ``rule, title, jurisdiction, force, citation, certainty, status`` (broken, clean, not judged).
     not_judged : DataFrame

@@ -24,6 +24,8 @@ EVIDENCE = 10_000
 BOARD = 2_000_000
 #: Sorts of rule, each with the kinds it takes in: for who breaks any of them.
 SORTS = {"hours": ("hours",), "frequency": ("count", "after"), "third_party": ("party",), "hold": ("hold",)}
+#: An action that breaks any rule, whatever its sort.
+SORTS["any"] = tuple(kind for kinds in SORTS.values() for kind in kinds)
 
 
 @dataclass
@@ -202,9 +204,9 @@ def _count_part(
         here = slice(None) if whole else inside[judged.broken]
         broken = judged.broken[here]
         add(i, applies, broken)
-        sort = next(sorts[name] for name, kinds in SORTS.items() if rule.kind in kinds)
-        sort[0][applies] = True
-        sort[1][broken] = True
+        for name in (name for name, kinds in SORTS.items() if rule.kind in kinds):
+            sorts[name][0][applies] = True
+            sorts[name][1][broken] = True
         found.unknown[i] = int((judged.unknown & inside).sum())
         found.exempt[i] = int((judged.exempt & inside).sum())
         customer = rows.customer[applies]

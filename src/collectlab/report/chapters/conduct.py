@@ -113,7 +113,8 @@ class ByMonth(Result):
 def _any_rule(month: Month, by: str) -> pd.DataFrame:
     """Per 1,000 actions that a rule of the sort applies to, of each group: an action counts once, however many it breaks."""
     table = audited(month).sorts
-    table = table[table["by"] == by].rename(columns={"group": by}).drop(columns="by")
+    table = table[(table["by"] == by) & (table["sort"] != "any")]
+    table = table.rename(columns={"group": by}).drop(columns="by")
     ever = table.groupby("sort")["violations"].transform("sum") > 0
     if not ever.any():
         raise NotAvailable("no contact rule was broken, so there is no difference to show.")

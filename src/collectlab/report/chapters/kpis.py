@@ -13,6 +13,7 @@ from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.measures import actions, costs, cure, portfolio, recovery
 from collectlab.policy.scorecard import Scorecard
 from collectlab.policy.scorecard import scorecard as judge
+from collectlab.report.chapters import conduct
 from collectlab.report.month import Month
 
 #: Days by which the targets judge recovery and cure, whatever the report's own horizon.
@@ -71,6 +72,18 @@ def _delinquency_change(month: Month) -> dict[str, float]:
     return _numbers(month.counted(portfolio.delinquency_trend).table.iloc[0], "months")
 
 
+def _delinquency(month: Month) -> dict[str, float]:
+    table = month.counted(portfolio.delinquency_rate).table
+    return _numbers(table.iloc[-1], "accounts")
+
+
+def _violations(month: Month) -> dict[str, float]:
+    sorts = conduct.audited(month).sorts
+    row = sorts[(sorts["sort"] == "any") & (sorts["by"] == "all")].iloc[0]
+    found = _numbers(row, "contacts")
+    return {name: value if name == "n" else 1000 * value for name, value in found.items()}
+
+
 def _new_loans(month: Month) -> dict[str, float]:
     table = month.counted(portfolio.new_loan_bad_rate).table
     mature = table[table["cohort_status"] == "mature"]
@@ -113,10 +126,12 @@ def _sustained(month: Month) -> dict[str, float]:
 KPIS: dict[str, Callable[[Month], dict[str, float]]] = {
     "recovery_rate": _recovery,
     "satisfaction": _satisfaction,
+    "delinquency_rate": _delinquency,
     "delinquency_change": _delinquency_change,
     "new_loan_bad_rate": _new_loans,
     "cost_per_100_recovered": _cost,
     "promise_kept_rate": _promises,
     "complaints_per_1000_contacts": _complaints,
+    "violations_per_1000_contacts": _violations,
     "sustained_cure_rate": _sustained,
 }

@@ -70,18 +70,16 @@ def sheet(month: Month) -> EvaluationSheet:
 def _violations(month: Month) -> pd.DataFrame | None:
     """Actions against the contact rules by agency; None where no rules hold or none was judged.
 
-    An action that breaks two rules on one matter counts once; contacts are those that the widest matter applies to.
+    An action that breaks several rules counts once; contacts are those that any rule applies to.
     """
     try:
         sorts = conduct.audited(month).sorts
     except (NotAvailable, FrameError):
         return None
-    mine = sorts[sorts["by"] == "agency"] if "by" in sorts else sorts
+    mine = sorts[(sorts["by"] == "agency") & (sorts["sort"] == "any")]
     if mine.empty:
         return None
-    found = mine.groupby("group", as_index=False).agg(
-        violations=("violations", "sum"), contacts=("contacts", "max")
-    )
+    found = mine[["group", "violations", "contacts"]].reset_index(drop=True)
     return found.rename(columns={"group": "agency"})
 
 
