@@ -75,8 +75,14 @@ def rating_sensitivity(card: Scorecard, targets: Targets | str | Path) -> Rating
     if moved.empty:
         note = f"The rating “{own}” stands under all {tried} other rules tried."
     else:
-        to = "; ".join(f"“{r}” {', '.join(part['what'])}" for r, part in moved.groupby("rating", sort=False))
-        note = f"The rating “{own}” stands under {tried - len(moved)} of {tried} other rules tried. It would be {to}."
+        to = "; ".join(
+            f"“{r}” with this rule: {', '.join(part['what'])}"
+            for r, part in moved.groupby("rating", sort=False)
+        )
+        note = (
+            f"The rating “{own}” stands under {tried - len(moved)} of {tried} other rules, each changed in one thing. "
+            f"It would be {to}."
+        )
     return RatingSensitivity(
         table=table,
         estimand="The rating of the same KPIs when one thing of the rule is changed",
@@ -92,7 +98,7 @@ def _variants(table: pd.DataFrame, rule: Rating) -> Iterator[tuple[str, str, pd.
     for name, words in (
         ("missed_at_least", "poor from {} of the weight missed"),
         ("met_at_least", "good from {} of the weight met"),
-        ("unknown_above", "not rated above {} of the weight unknown"),
+        ("unknown_above", "no rating above {} of the weight unknown"),
     ):
         for step in (-STEP, STEP):
             value = min(max(getattr(rule, name) + step, 0.01), 1.0)

@@ -14,6 +14,7 @@ from collectlab.core.suppression import suppress
 from collectlab.core.tables import format_value
 from collectlab.measures import actions, portfolio
 from collectlab.measures import roll_rates as rolls
+from collectlab.policy.rating import rating_sensitivity
 from collectlab.report.chapters import changes, kpis
 from collectlab.report.chapters.summary import Summary, with_interval
 from collectlab.report.month import WINDOW_MONTHS, Month
@@ -81,6 +82,14 @@ def scorecard(month: Month) -> Result:
     if card.table.empty:
         raise NotAvailable(f"targets.yml has no target in force on {month.end}.")
     return card
+
+
+@part
+def rating(month: Month) -> Summary:
+    """How far the rating hangs on its rule."""
+    found = rating_sensitivity(kpis.scorecard(month), month.params / "targets.yml")
+    table = found.table[["what", "rating", "changed"]]
+    return Summary(table=table, title=found.title, estimand=found.estimand, sentences=found.notes)
 
 
 @part
