@@ -47,6 +47,8 @@ class _Planned(Days):
     #: The accounts past due at each month's end, and each account's first placement since the plan's start.
     rows: list[pd.DataFrame]
     entry: np.ndarray
+    #: Whether the last month's end showed each account past due.
+    shown: np.ndarray
 
     def planned(self, choose: Choose | None, plan_from: int, last: int) -> _Planned:
         """A copy, run from ``plan_from`` to ``last``."""
@@ -63,14 +65,15 @@ class _Planned(Days):
         return other
 
     def _month_end(self, day: int, today: date) -> None:
-        was_placed = self.placed.copy()
         super()._month_end(day, today)
-        if day < self.plan_from:
-            return
-        i = np.flatnonzero(self.overdue & self.placed)
+        i = np.flatnonzero(self.overdue)
         dpd = self._days_past_due(i, day)
         i, dpd = i[dpd > 0], dpd[dpd > 0]
-        new = ~was_placed[i] & (self.entry[i] == NEVER)
+        before, self.shown = self.shown, np.zeros(len(self.overdue), bool)
+        self.shown[i] = True
+        if day < self.plan_from:
+            return
+        new = ~before[i] & (self.entry[i] == NEVER)
         self.entry[i[new]] = day
         frame = self._frame(i, dpd, day)
         if self.choose is not None and len(i):
@@ -172,6 +175,7 @@ def warm_up(settings: Settings, start: date, accounts: int | range | None = None
     for first in range(which.start, which.stop, CHUNK):
         a = bank.draw_accounts(settings, luck, first, min(first + CHUNK, which.stop))
         days = _Planned(settings, luck, a, keep=False)
+        days.shown = np.zeros(len(a["key"]), bool)
         days.last = day - RECENT - 1
         days.run()
         days.events.kept = True
