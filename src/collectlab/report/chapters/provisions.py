@@ -1,0 +1,132 @@
+"""Chapter 5: provisions under the stated coverage ratios, what moved them, and what a strategy does to them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from collectlab.core.errors import NotAvailable
+from collectlab.core.plots import PALETTE, level_axis, new_axes, titled, unit_axis
+from collectlab.core.results import Result
+from collectlab.core.tables import format_value
+from collectlab.policy.provisions import STEPS, Bridge, Scheme, load_schemes, provision_bridge
+from collectlab.policy.provisions_effect import provision_effect
+from collectlab.report.month import WINDOW_MONTHS, Month
+from collectlab.report.parts import part
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waterfall(Result):
+    """One month's bridge: ``step, accounts, estimate``."""
+
+    plottable = True
+
+    def plot(self, ax: Axes | None = None, **options: object) -> Axes:
+        """The steps from the opening to the closing provision."""
+        told = self.table[self.table["estimate"].notna()]  # a step of a few accounts is not published
+        shown = told[(told["estimate"] != 0) | told["step"].isin((STEPS[0], STEPS[-1]))]
+        value = shown["estimate"].to_numpy(float)
+        level = shown["step"].isin((STEPS[0], STEPS[-1])).to_numpy()
+        after = np.where(level, value, np.cumsum(np.where(shown["step"] == STEPS[-1], 0, value)))
+        left = np.where(level, 0, np.minimum(after, after - value))
+        colours = np.where(level, PALETTE[6], np.where(value > 0, PALETTE[1], PALETTE[2]))
+        place = np.arange(len(shown))[::-1]
+        ax = new_axes(ax, figsize=(7.2, 1.0 + 0.32 * len(shown)))
+        ax.barh(place, np.where(level, value, np.abs(value)), left=left, color=colours, height=0.62)
+        lowest = float(np.min(np.where(level, np.inf, left), initial=value[0]))
+        highest = float(np.max(left + np.where(level, value, np.abs(value))))
+        for y, right, v, flat in zip(place, left + np.where(level, value, np.abs(value)), value, level):
+            text = format_value(v, "money")
+            ax.text(
+                right, y, f"  {text if flat or v < 0 else '+' + text}", va="center", fontsize=8.5, color="#333333"
+            )  # fmt: skip
+        room = highest - lowest
+        ax.set_xlim(max(0.0, lowest - 0.6 * room), highest + 0.25 * room)
+        ax.set_yticks(place, [str(s).capitalize() for s in shown["step"]])
+        level_axis(ax)
+        unit_axis(ax, "money")
+        ax.set_xlabel("Provision (the axis does not begin at 0)" if ax.get_xlim()[0] > 0 else "Provision")
+        return titled(ax, self.title)
+
+
+def schemes(month: Month) -> dict[str, Scheme]:
+    """The schemes of provisions.yml; a part that needs them is left out where there is no such file."""
+
+    def read() -> dict[str, Scheme]:
+        file = month.params / "provisions.yml"
+        if not file.is_file():
+            raise NotAvailable("the parameters hold no provisions.yml with coverage ratios.")
+        return load_schemes(file)
+
+    return month.once("provisioning schemes", read)
+
+
+def _scheme(month: Month, key: str) -> Scheme:
+    known = schemes(month)
+    if key not in known:
+        raise NotAvailable(f"provisions.yml has no scheme {key}; it has {', '.join(known)}.")
+    return known[key]
+
+
+def bridged(month: Month, key: str) -> Bridge:
+    """The bridges of the window's months under one scheme."""
+    scheme = _scheme(month, key)
+    return month.shared(
+        f"provision bridge {key}", lambda: provision_bridge(month.book, scheme, months=WINDOW_MONTHS)
+    )
+
+
+@part
+def bridge(month: Month, scheme: str) -> Result:
+    """Provision, from last month's end to this month's."""
+    found = bridged(month, scheme)
+    last = found.table["month"].iloc[-1]
+    table = found.table[found.table["month"] == last].drop(columns="month")
+    fields = {f.name for f in dataclasses.fields(Result)}
+    kept = {k: getattr(found, k) for k in fields} | {"table": table, "title": f"{found.title}, {last}"}
+    return Waterfall(**kept)
+
+
+@part(picture=False)
+def classes(month: Month) -> Result:
+    """Accounts, balance and provision by class: now, last month and a year ago."""
+    tables = []
+    for key, scheme in schemes(month).items():
+        held = bridged(month, key).by_class
+        months = list(dict.fromkeys(held["month"]))
+        wide = held[held["month"] == months[-1]].drop(columns="month").reset_index(drop=True)
+        for back, name in ((-2, "provision_last_month"), (-13, "provision_a_year_ago")):
+            if len(months) >= -back:
+                then = held[held["month"] == months[back]].set_index("class")["provision"]
+                wide[name] = wide["class"].map(then)
+        tables.append(wide.assign(scheme=scheme.name))
+    table = pd.concat(tables, ignore_index=True)
+    head = ["scheme", "class", "accounts", "balance", "coverage", "provision"]
+    return Result(
+        table=table[[*head, *(c for c in table if c not in head)]],
+        estimand="Open accounts by class at the month's end, and their provision under the stated ratios",
+        title=f"Classes and provisions at the end of {month.label}",
+        notes=(
+            "The coverage ratios stand in provisions.yml with their sources. The two schemes are alternatives, not parts "
+            "of one sum.",
+        ),
+        formats={"coverage": "share", "balance": "money", "accounts": "count"}
+        | {c: "money" for c in table if str(c).startswith("provision")},
+    )
+
+
+@part(picture=False)
+def strategy(month: Month, scheme: str) -> Result:
+    """What the strategy does to provisions."""
+    held = _scheme(month, scheme)
+    return month.shared(
+        f"provisions by strategy {scheme}",
+        lambda: provision_effect(month.book, held, control=month.control or None),
+    )
