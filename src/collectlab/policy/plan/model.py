@@ -1,0 +1,248 @@
+"""What each action does in each state of an overdue account, estimated from the months of a book."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from collectlab.core.errors import FrameError, NotAvailable, first_few
+from collectlab.policy.plan import model_shrink as shrink
+from collectlab.policy.plan.model_class import DecisionModel, Draws, net
+from collectlab.policy.plan.model_weights import row_weights
+from collectlab.policy.plan.rows import CHANNELS, COUNTED, EXITS
+
+__all__ = ["DecisionModel", "decision_model"]
+
+#: Fewer rows than this (effective, after weighting), and an action counts as not tried in a state.
+MIN_ROWS = 10
+#: Months whose rows tell the strategy in force and the inflow.
+RECENT = 12
+
+
+def decision_model(
+    rows: pd.DataFrame,
+    *,
+    capacity_params: Mapping[str, Any] | None = None,
+    prices: Mapping[str, float] | None = None,
+    annual_rate: float = 0.06,
+    min_rows: float = MIN_ROWS,
+    draws: int = 100,
+    seed: int = 20261031,
+) -> DecisionModel:
+    r"""Estimate what each action does in each state.
+
+    Within a state each action's rows are weighted to stand for the state's whole mix
+    (:func:`~collectlab.policy.plan.model_weights.row_weights`), so that actions chosen on what the rows show
+    (score, income, amount, …) are compared like with like. Chances and means of thin cells are shrunk towards the
+    state's own over all actions plus what the action does in the whole band
+    (:mod:`~collectlab.policy.plan.model_shrink`); the strengths come from the data.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        As :func:`~collectlab.policy.plan.rows.decision_rows` gives them.
+    capacity_params : mapping, optional
+        ``minutes_per_call``, ``minutes_per_visit``, …: minutes an agent spends on one, for the use
+        ``agent_hours`` (numbers, or :class:`~collectlab.core.params.InForce`). By default 6 minutes a call.
+    prices : mapping, optional
+        Use → money for one: ``complaints``; ``owed`` (funding cost of one unit past due a month); ``lost`` (share of
+        what is charged off that is lost for good); reward = paid − cost − Σ price × use.
+    annual_rate : float
+        For the discount, 1 / (1 + rate)^(1/12); 0 to 1.
+    min_rows : float
+        Effective rows from which an action counts as tried in a state.
+    draws : int
+        Bootstrap draws of customers. The chances of the actions and the strengths of shrinking stay
+        fixed in them.
+    seed : int
+
+    Returns
+    -------
+    DecisionModel
+
+    Raises
+    ------
+    NotAvailable
+        No month of any account is seen to its end, or no action is known.
+    FrameError
+        A column is missing, or a rate, price or minute is out of range.
+
+    Examples
+    --------
+    >>> from collectlab.book.open import open_book
+    >>> from collectlab.book.simulate import simulate
+    >>> from collectlab.policy.plan.rows import decision_rows
+    >>> bank = simulate(accounts=400, months=8, truth_accounts=0)
+    >>> model = decision_model(decision_rows(open_book(bank.book_tables)), draws=5)
+    >>> bool(np.allclose(model.move.sum(axis=2) + model.leave.sum(axis=2), 1))
+    True
+    """
+    needed = ["customer_id", "on", "days_past_due", "action", "state", "next_state", "entry", *COUNTED]
+    if missing := [c for c in needed if c not in rows]:
+        raise FrameError(f"no column {first_few(missing)}. Needed: rows as decision_rows gives them.")
+    if not 0 <= annual_rate <= 1:
+        raise FrameError(f"annual_rate is {annual_rate}. Allowed: 0 to 1.")
+    known = rows[rows["action"].notna()].reset_index(drop=True)
+    used = known["next_state"].notna().to_numpy()
+    if not used.any():
+        raise NotAvailable("no overdue account under a known strategy is seen a month later.")
+    states, place = _states(known)
+    actions = tuple(sorted(known["action"].astype(str).unique()))
+    s = place[known["state"]].to_numpy()
+    a = pd.Index(actions).get_indexer(known["action"].astype(str))
+    part = known[used].reset_index(drop=True)
+    weights = row_weights(part, s[used], a[used], len(actions))
+    customer = pd.factorize(known["customer_id"], sort=True)[0]
+    data = _Data(part, s[used], a[used], states, actions, place, weights.weight)
+    minutes = _minutes(capacity_params)
+    recent = known["on"] > known["on"].max() - pd.DateOffset(months=RECENT)
+    months = max(known.loc[recent, "on"].nunique(), 1)
+    entry = (known["entry"] & recent).to_numpy(float) / months
+
+    def inflow_of(times: np.ndarray) -> np.ndarray:
+        return np.bincount(s, entry * times, len(states))
+
+    ones = np.ones(len(known))
+    point, strength = _fit(data, np.ones(len(part)), None, minutes)
+    held = dict(prices or {})
+    if unknown := [k for k in held if k not in point[2]]:
+        raise FrameError(f"prices: {first_few(unknown)}. Allowed: {', '.join(point[2])}.")
+    random = np.random.default_rng(seed)
+    many = customer.max() + 1
+    sampled = []
+    for _ in range(draws):
+        times = np.bincount(random.integers(0, many, many), minlength=many)[customer].astype(float)
+        sampled.append((*_fit(data, times[used], strength, minutes)[0], inflow_of(times)))
+    force = np.zeros((len(states), len(actions)))
+    np.add.at(force, (s[recent.to_numpy()], a[recent.to_numpy()]), 1)
+    every = np.zeros_like(force)
+    np.add.at(every, (s, a), 1)
+    force = np.where(force.sum(axis=1, keepdims=True) > 0, force, every)
+    force = np.where(force.sum(axis=1, keepdims=True) > 0, force, every.sum(axis=0))
+    force /= force.sum(axis=1, keepdims=True)
+    last = known["on"] == known["on"].max()
+    exits = tuple(e for e in EXITS if (part["next_state"] == e).any()) or EXITS[:1]
+    counted = point[2]
+    dropped = len(rows) - len(known)
+    notes = [
+        f"{len(part):,} account-months of {known['customer_id'].nunique():,} customers; weighted by chances that rest on "
+        f"{', '.join(weights.columns)}; {100 * weights.clipped:.1f} % of the weights clipped.",
+        f"Thin cells are shrunk: the coarser level counts for {strength.move:g} rows of a cell's transitions and "
+        f"{strength.mean['paid']:.0f} of its payments.",
+        *([f"{dropped:,} account-months under no known strategy are left out."] if dropped else []),
+    ]
+    stacked = None
+    if draws:
+        stacked = Draws(
+            np.stack([d[0] for d in sampled]),
+            np.stack([d[1] for d in sampled]),
+            np.stack([net(d[2], held) for d in sampled]),
+            {k: np.stack([d[2][k] for d in sampled]) for k in counted},
+            np.stack([d[3] for d in sampled]),
+        )
+    return DecisionModel(
+        states=states,
+        actions=actions,
+        exits=exits,
+        move=point[0],
+        leave=point[1],
+        reward=net(counted, held),
+        paid=counted["paid"],
+        cost=counted["cost"],
+        uses={k: v for k, v in counted.items() if k not in ("paid", "cost")},
+        n=data.rows,
+        effective=data.effective,
+        tried=data.effective >= min_rows,
+        inflow=inflow_of(ones),
+        stock=np.bincount(s[last], minlength=len(states)).astype(float),
+        in_force=force,
+        discount=float((1 + annual_rate) ** (-1 / 12)),
+        draws=stacked,
+        grid=rows.attrs.get("states"),
+        notes=tuple(notes),
+        prices=held,
+    )
+
+
+def _states(known: pd.DataFrame) -> tuple[tuple[str, ...], pd.Series]:
+    """All states seen, from low to high, and the place of each."""
+    low = known.groupby("state")["days_past_due"].min()
+    seen = list(low.index) + [x for x in known["next_state"].dropna().unique() if x not in EXITS]
+    lowest = {b: low[[k for k in low.index if _band(k) == b]].min() for b in {_band(k) for k in low.index}}
+    order = sorted(set(seen), key=lambda k: (lowest.get(_band(k), float("inf")), k))
+    return tuple(order), pd.Series(range(len(order)), index=order)
+
+
+def _band(state: str) -> str:
+    return state.split(" | ")[0]
+
+
+def _score(state: str) -> str:
+    return next((part for part in state.split(" | ") if part.startswith("score")), "")
+
+
+class _Data:
+    """The rows as arrays, laid out for a fast count under any multiplicity of customers."""
+
+    def __init__(self, part, s, a, states, actions, place, weight):
+        exits = [e for e in EXITS if (part["next_state"] == e).any()] or list(EXITS[:1])
+        where = {**place.to_dict(), **{e: len(states) + k for k, e in enumerate(exits)}}
+        self.to = part["next_state"].map(where).to_numpy(int)
+        self.shape = (len(states), len(actions), len(states) + len(exits))
+        self.cell = s * len(actions) + a
+        cells = len(states) * len(actions)
+        sums = np.bincount(self.cell, weight, cells)
+        squares = np.bincount(self.cell, weight**2, cells)
+        self.rows = np.bincount(self.cell, minlength=cells).reshape(self.shape[:2])
+        self.effective = np.divide(sums**2, squares, out=np.zeros(cells), where=squares > 0).reshape(
+            self.shape[:2]
+        )
+        # scaled so that a cell's weights sum to what its rows are worth
+        self.weight = weight * np.divide(sums, squares, out=np.zeros(cells), where=squares > 0)[self.cell]
+        names = sorted({_band(k) for k in states})
+        band = np.array([names.index(_band(k)) for k in states])
+        score = np.array([_score(k) for k in states])
+        near = np.ones((self.shape[0], self.shape[2]), bool)
+        near[:, : len(states)] = score[:, None] == score[None, :]
+        kind = np.concatenate([band, len(names) + np.arange(len(exits))])
+        self.layout = shrink.Layout(band, kind, near)
+        self.values = {k: part[k].to_numpy(float) for k in COUNTED}
+        owed = part["amount_past_due"] if "amount_past_due" in part else pd.Series(0.0, index=part.index)
+        self.values["owed"] = pd.to_numeric(owed).fillna(0).to_numpy(float)
+
+
+def _fit(data: _Data, times: np.ndarray, strength: shrink.Strength | None, minutes: Mapping[str, float]):
+    """Transitions, exits and means, each customer counted ``times``."""
+    s, a, d = data.shape
+    w = data.weight * times
+    counts = np.bincount(data.cell * d + data.to, w, s * a * d).reshape(s, a, d)
+    chances, move_by, tilt_by = shrink.transitions(counts, data.layout, strength)
+    size = counts.sum(axis=2)
+    found, by = {}, {}
+    for name, value in data.values.items():
+        sums = np.bincount(data.cell, w * value, s * a).reshape(s, a)
+        squares = np.bincount(data.cell, w * value**2, s * a).reshape(s, a) if strength is None else None
+        mean, by[name] = shrink.means(
+            size, sums, squares, data.layout, strength.mean[name] if strength else None
+        )
+        found[name] = np.maximum(mean, 0.0)
+    found["agent_hours"] = sum(m / 60 * found[k] for k, m in minutes.items()) + np.zeros((s, a))
+    found["contacts"] = found["calls"] + found["visits"] + found["agency"]
+    found["budget"] = found["cost"]
+    return (chances[:, :, :s], chances[:, :, s:], found), strength or shrink.Strength(move_by, tilt_by, by)
+
+
+def _minutes(capacity_params: Mapping[str, Any] | None) -> dict[str, float]:
+    """Use → minutes an agent spends on one."""
+    singular = {f"minutes_per_{k[:-1] if k.endswith('s') else k}": k for k in CHANNELS}
+    found = {}
+    for key, use in singular.items():
+        if capacity_params is not None and key in capacity_params:
+            held = capacity_params[key]
+            found[use] = float(getattr(held, "value", held))
+    if bad := [f"{k} {v}" for k, v in found.items() if not 0 <= v < float("inf")]:
+        raise FrameError(f"minutes of {first_few(bad)}. Allowed: minutes ≥ 0.")
+    return found or {"calls": 6.0}

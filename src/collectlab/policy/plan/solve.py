@@ -1,0 +1,344 @@
+"""The best plan under limits: a constrained Markov decision process, solved as a linear programme."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from collectlab.core.errors import FrameError, first_few, nearest
+from collectlab.core.jackknife import check_level
+from collectlab.core.results import Result
+from collectlab.policy.plan.model import DecisionModel
+from collectlab.policy.plan.solve_linear import Infeasible, Solution, solve
+from collectlab.policy.plan.uncertainty import drawn_gains, gains, holm
+from collectlab.policy.plan.value import Value, occupancy, spread, value
+
+__all__ = ["Infeasible", "Plan", "Solution", "allocate", "solve"]
+
+#: Shares that differ by less are the same.
+SAME = 0.02
+#: Draws that are solved anew, for what chance adds to the best.
+RESOLVED = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Result):
+    """What to do in each state; the table is :attr:`changes`, a row per state that the best plan would change.
+
+    Attributes
+    ----------
+    share : float (S, A)
+        The plan: the best one, with the action in force kept wherever its gain is within noise.
+    best : float (S, A)
+        The best plan before anything is kept back.
+    use, prices : mapping
+        Capacity used a month, and what one more unit a month is worth (dual of the best plan).
+    price_table : pandas.DataFrame
+        Rows ``use``: capacity, used, used_in_force, estimate (the price) with its interval.
+    value, in_force : Value
+        Of the plan, and of the strategy in force.
+    gain : mapping
+        ``estimate`` (corrected), ``std_error, conf_low, conf_high``, ``optimism`` (what was taken off), a month.
+    residuals : mapping
+        flow, capacity, sign, slackness, gap: the rechecked solution, relative.
+    changes, groups : pandas.DataFrame
+        By state, and by band of days past due × action.
+    untried : pandas.DataFrame
+        State × action not considered, with the rows there are.
+    """
+
+    model: DecisionModel
+    capacity: Mapping[str, float]
+    share: np.ndarray
+    best: np.ndarray
+    use: Mapping[str, float]
+    prices: Mapping[str, float]
+    price_table: pd.DataFrame
+    value: Value
+    in_force: Value
+    gain: Mapping[str, float]
+    residuals: Mapping[str, float]
+    groups: pd.DataFrame
+    untried: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def changes(self) -> pd.DataFrame:
+        """A row per state that the best plan would change."""
+        return self.table
+
+
+def allocate(
+    model: DecisionModel,
+    capacity: Mapping[str, float],
+    *,
+    forbidden: Any = None,
+    keep: Sequence[str] | None = None,
+    uncertain: bool = True,
+    conf_level: float = 0.95,
+) -> Plan:
+    r"""The plan that brings most within the capacity, kept back where its gain is within noise.
+
+    .. math:: \max_{x \ge 0} \sum x_{sa} r_{sa} \quad \text{s.t.} \quad
+        \sum_a x_{ta} = b_t + \gamma \sum_{s,a} x_{sa} p_{sat}, \quad \sum x_{sa} u^k_{sa} \le c_k
+
+    over the expected accounts :math:`x_{sa}` in state s under action a a month; HiGHS via scipy. An
+    action that is not tried in a state is not chosen there beyond what is done of it today. The price of a capacity is the
+    dual of its row: what one more unit a month is worth.
+
+    With draws, the gain of each state against the strategy in force (at the prices of capacity,
+    :func:`~collectlab.policy.plan.uncertainty.gains`) is corrected for optimism: the best of many noisy plans
+    looks better than it is, by the mean over draws of (gain in the draw it was best in − gain in the point
+    estimate). States are judged in groups (band of days past due × action), one-sided at (1 − level) / 2 in all, by
+    Holm; where a group's gain is not beyond noise the action in force is kept and the rest is solved again.
+
+    Parameters
+    ----------
+    model : DecisionModel
+    capacity : mapping
+        Use → most a month; any of ``model.uses``. Empty: no limit.
+    forbidden : bool (S, A), optional
+        What may not be done at all (a contact rule, say).
+    keep : sequence of str, optional
+        States, or bands of days past due, in which the strategy in force stays.
+    uncertain : bool
+        False: no intervals and nothing kept back, for a quick look.
+    conf_level : float
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    Infeasible
+        No plan keeps to the capacity.
+    FrameError
+        An unknown use or state, a negative capacity, a shape that does not fit, a solution with residuals.
+
+    References
+    ----------
+    Altman (1999), *Constrained Markov Decision Processes*, ch. 3; Efron & Gong (1983) on optimism.
+
+    Examples
+    --------
+    >>> model = DecisionModel.of(move=[[[0.0], [0.0]]], leave=[[[1.0], [1.0]]], reward=[[10.0, 20.0]],
+    ...                          uses={"calls": [[1.0, 3.0]]}, inflow=[100.0])
+    >>> plan = allocate(model, {"calls": 200})
+    >>> plan.share.round(6).tolist(), round(plan.prices["calls"], 6), round(plan.value.net, 6)
+    ([[0.5, 0.5]], 5.0, 1500.0)
+    """
+    check_level(conf_level)
+    limits = _limits(model, capacity)
+    may = ~_mask(model, forbidden)
+    fixed = _kept(model, keep)
+    found = solve(model, limits, may=may, fixed=fixed)
+    best = _shares(model, found.x)
+    force = model.in_force
+    draws = model.draws if uncertain else None
+    optimism = np.zeros(len(model.states))
+    price_draws: dict[str, np.ndarray] = {}
+    if draws is not None:
+        optimism, price_draws = _optimism(model, limits, may, fixed, found.prices)
+    share, back = best, np.zeros(len(model.states), bool)
+    if draws is not None:
+        share, back = _kept_back(model, limits, may, fixed, best, found.prices, optimism, conf_level)
+    changes = _changes(model, best, found.prices, optimism, back, draws is not None, conf_level)
+    groups = _groups(model, best, found.prices, optimism, back, draws is not None, conf_level)
+    mine, today = value(model, share, conf_level=conf_level), value(model, force, conf_level=conf_level)
+    changed = _differs(share, force)
+    over = float(optimism[changed].sum())
+    apart = mine.net - today.net - over
+    both = mine.draws["net"] - today.draws["net"] if draws is not None and mine.draws else None
+    error, low, high = spread(apart, both, conf_level)
+    use = {k: mine.amounts[k] for k in limits}
+    notes = [
+        *model.notes,
+        "An action with too few effective rows in a state is not chosen there beyond what is done of it today.",
+    ]
+    if draws is not None:
+        notes.append(
+            f"The best plan's gain is corrected for optimism by re-solving {min(RESOLVED, len(draws.move))} draws; "
+            "states are judged in groups of days past due × action, by Holm."
+        )
+    return Plan(
+        table=changes,
+        estimand="Gain a month against the strategy in force, net of the price of capacity, by state",
+        unit="money",
+        title="The plan",
+        notes=tuple(notes),
+        conf_level=conf_level,
+        model=model,
+        capacity=limits,
+        share=share,
+        best=best,
+        use=use,
+        prices=found.prices,
+        price_table=_price_table(limits, use, today, found.prices, price_draws, conf_level),
+        value=mine,
+        in_force=today,
+        gain={"estimate": apart, "std_error": error, "conf_low": low, "conf_high": high, "optimism": over},
+        residuals=found.residuals,
+        groups=groups,
+        untried=_untried(model),
+    )
+
+
+def _limits(model: DecisionModel, capacity: Mapping[str, float]) -> dict[str, float]:
+    faults = []
+    for name, limit in capacity.items():
+        if name not in model.uses:
+            near = nearest(name, model.uses)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            faults.append(f"capacity: the model has no use {name!r}.{hint} Allowed: {', '.join(model.uses)}.")
+        elif not isinstance(limit, (int, float, np.number)) or not limit >= 0:
+            faults.append(f"capacity: {name} is {limit!r}. Allowed: a number ≥ 0.")
+    if faults:
+        raise FrameError(faults)
+    return {k: float(v) for k, v in capacity.items() if np.isfinite(v)}
+
+
+def _mask(model: DecisionModel, forbidden: Any) -> np.ndarray:
+    shape = model.reward.shape
+    if forbidden is None:
+        return np.zeros(shape, bool)
+    mask = np.asarray(forbidden, bool)
+    if mask.shape != shape:
+        raise FrameError(f"forbidden has shape {mask.shape}. Needed: {shape}.")
+    if mask.all(axis=1).any():
+        none = [model.states[k] for k in np.flatnonzero(mask.all(axis=1))]
+        raise FrameError(f"every action is forbidden in {first_few(none)}. Needed: one that may be done.")
+    return mask
+
+
+def _kept(model: DecisionModel, keep: Sequence[str] | None) -> np.ndarray:
+    names = list(keep or [])
+    bands = [s.split(" | ")[0] for s in model.states]
+    if unknown := [k for k in names if k not in model.states and k not in bands]:
+        raise FrameError(
+            f"keep: no state {first_few(unknown)}. Allowed: {first_few(model.states)}, or a band."
+        )
+    return np.array([s in names or b in names for s, b in zip(model.states, bands)], bool)
+
+
+def _shares(model: DecisionModel, x: np.ndarray) -> np.ndarray:
+    """Occupancies as shares; states that no account reaches keep the strategy in force."""
+    total = x.sum(axis=1, keepdims=True)
+    share = np.divide(x, total, out=model.in_force.copy(), where=total > 1e-9)
+    share[share < 1e-9] = 0
+    return share / share.sum(axis=1, keepdims=True)
+
+
+def _differs(share: np.ndarray, force: np.ndarray) -> np.ndarray:
+    return np.abs(share - force).max(axis=1) > SAME
+
+
+def _optimism(model, limits, may, fixed, prices) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """By state, what the best plan of a draw gains more in its own draw than in the point estimate; and the prices."""
+    total, solved = np.zeros(len(model.states)), 0
+    seen: dict[str, list[float]] = {k: [] for k in limits}
+    for draw in range(min(RESOLVED, len(model.draws.move))):
+        try:
+            one = solve(model, limits, may=may, fixed=fixed, draw=draw)
+        except (Infeasible, FrameError):
+            continue
+        plan = _shares(model, one.x)
+        solved += 1
+        own = drawn_gains(model, plan, prices, slice(draw, draw + 1))[0]
+        total += own - gains(model, plan, prices)
+        for k in limits:
+            seen[k].append(one.prices[k])
+    mean = total / max(solved, 1)
+    return np.maximum(mean, 0), {k: np.array(v) for k, v in seen.items()}
+
+
+def _label(model: DecisionModel, share: np.ndarray) -> list[str]:
+    """A state's actions in words: one, or those with their shares."""
+    told = []
+    for row in share:
+        parts = [(v, name) for v, name in zip(row, model.actions) if v > SAME]
+        parts.sort(key=lambda p: -p[0])
+        told.append(parts[0][1] if len(parts) == 1 else ", ".join(f"{name} {v:.0%}" for v, name in parts))
+    return told
+
+
+def _members(model: DecisionModel, plan: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+    """States that the plan changes, by band of days past due × the action most of them then have."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for k in np.flatnonzero(_differs(plan, model.in_force)):
+        more = model.actions[int(np.argmax(plan[k] - model.in_force[k]))]
+        groups.setdefault((model.states[k].split(" | ")[0], more), []).append(int(k))
+    return {key: np.array(v) for key, v in groups.items()}
+
+
+def _kept_back(
+    model, limits, may, fixed, best, prices, optimism, conf_level
+) -> tuple[np.ndarray, np.ndarray]:
+    """The plan with the action in force kept wherever a group's corrected gain is not beyond noise."""
+    back, plan = np.zeros(len(model.states), bool), best
+    for _ in range(5):
+        groups = list(_members(model, plan).values())
+        if not groups:
+            break
+        point = gains(model, plan, prices) - optimism
+        drawn = drawn_gains(model, plan, prices)
+        error = np.array([np.std(drawn[:, g].sum(axis=1), ddof=1) for g in groups])
+        z = np.array([point[g].sum() for g in groups]) / np.maximum(error, 1e-12)
+        noise = [g for g, stands in zip(groups, holm(z, (1 - conf_level) / 2)) if not stands]
+        if not noise:
+            break
+        back[np.concatenate(noise)] = True
+        try:
+            plan = _shares(model, solve(model, limits, may=may, fixed=fixed | back).x)
+        except Infeasible:  # what is in force no longer fits the capacity: the limits force the change
+            return best, np.zeros(len(model.states), bool)
+    return plan, back
+
+
+def _changes(model, best, prices, optimism, back, drawn, conf_level) -> pd.DataFrame:
+    point = gains(model, best, prices) - optimism
+    each = drawn_gains(model, best, prices) if drawn else None
+    y = occupancy(model.move, best, model.inflow, model.discount)
+    old, new = _label(model, model.in_force), _label(model, best)
+    rows = []
+    for k in np.flatnonzero(_differs(best, model.in_force)):
+        limits = spread(float(point[k]), None if each is None else each[:, k], conf_level)
+        rows.append((model.states[k], old[k], new[k], float(y[k]), float(point[k]), *limits, bool(back[k])))
+    names = ["state", "now", "plan", "accounts_a_month", "estimate", "std_error", "conf_low", "conf_high"]
+    return pd.DataFrame(rows, columns=[*names, "kept_back"])
+
+
+def _groups(model, best, prices, optimism, back, drawn, conf_level) -> pd.DataFrame:
+    point = gains(model, best, prices) - optimism
+    each = drawn_gains(model, best, prices) if drawn else None
+    y = occupancy(model.move, best, model.inflow, model.discount)
+    rows = []
+    for (band, to), g in _members(model, best).items():
+        gain = float(point[g].sum())
+        limits = spread(gain, None if each is None else each[:, g].sum(axis=1), conf_level)
+        weight = y[g] / max(y[g].sum(), 1e-12)
+        now, then = (_label(model, (weight @ share[g])[None, :])[0] for share in (model.in_force, best))
+        kept = int(back[g].sum())
+        rows.append((band, to, len(g), float(y[g].sum()), now, then, gain, *limits, kept == len(g)))
+    names = ["band", "more", "states", "accounts_a_month", "now", "plan"]
+    return pd.DataFrame(rows, columns=[*names, "estimate", "std_error", "conf_low", "conf_high", "kept_back"])
+
+
+def _price_table(limits, use, today, prices, drawn, conf_level) -> pd.DataFrame:
+    rows = [
+        (k, limits[k], today.amounts[k], use[k], prices[k], *spread(prices[k], drawn.get(k), conf_level))
+        for k in limits
+    ]
+    names = ["use", "capacity", "used_in_force", "used", "estimate", "std_error", "conf_low", "conf_high"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _untried(model: DecisionModel) -> pd.DataFrame:
+    rows = [
+        (model.states[k], model.actions[j], int(model.n[k, j]), float(model.effective[k, j]))
+        for k, j in zip(*np.nonzero(~model.tried))
+    ]
+    return pd.DataFrame(rows, columns=["state", "action", "n", "effective"])
