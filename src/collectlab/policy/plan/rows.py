@@ -76,7 +76,8 @@ def decision_rows(
         counts only from its next episode on, since a test enrols new episodes), ``state``, ``next_state`` (a
         state, or one of :data:`EXITS`; missing = not seen a month later), then what came in (on, next
         month-end]: ``paid`` (money paid, over the episode no more than was past due at its first month-end:
-        instalments that fall due later are not recoveries), ``cost``, ``calls, visits, legal`` (cases
+        instalments that fall due later are not recoveries; where the first month-end was not seen, about one
+        instalment), ``cost``, ``calls, visits, legal`` (cases
         filed, or legal actions where the book has no cases), ``agency, messages, complaints, lost`` (on charge-off or
         sale: the balance less the part of it that ``paid`` has still counted as unpaid); all missing where
         ``next_state`` is. ``randomised``, ``propensity`` (logged), ``entry`` (this is the episode's first month-end,
@@ -177,7 +178,6 @@ def _spells(book: Book) -> pd.DataFrame:
             *kept,
             first=start + nw.col("first_seen_day"),
             exit=start + nw.col("exit_day"),
-            begun=start + nw.col("entry_day"),
         )
     )
     found["customer_id"] = found["customer_id"].fillna(found["account_id"])
@@ -195,12 +195,7 @@ def _next(rows: pd.DataFrame) -> None:
     rows["next_state"] = rows["state"].shift(-1).where(stays, rows["outcome"].where(leaves)).astype(object)
     rows["until"] = rows["day"].shift(-1).where(stays, rows["exit"].where(leaves))
     first = rows.groupby(["account_id", "episode"])["day"].transform("min")
-    rows["entry"] = (
-        (rows["day"] == first)
-        & ((rows["begun"] < rows["first"]) | (rows["days_past_due"] <= 31))
-        & (rows["day"] > rows["day"].min())
-    )
-    rows.drop(columns="begun", inplace=True)
+    rows["entry"] = (rows["day"] == first) & (rows["days_past_due"] <= 31) & (rows["day"] > rows["day"].min())
 
 
 def _month_of(days: pd.Series) -> pd.Series:
@@ -271,7 +266,9 @@ def _what_came(rows: pd.DataFrame, book: Book, unit_costs: Mapping[str, float] |
     zero = np.zeros(len(rows))
     for name in COUNTED:
         rows[name] = zero
-    rows["owed"] = rows["amount_at_entry"].fillna(np.inf)
+    # An episode long under way when first seen owes several instalments by then; the first of them is about:
+    first_dpd = rows.groupby(["account_id", "episode"])["days_past_due"].transform("first")
+    rows["owed"] = (rows["amount_at_entry"] / (1 + first_dpd // 31)).fillna(np.inf)
     first = rows.groupby(["account_id", "episode"])["day"].transform("min")
     if book.has("payments"):
         payments = book.table("payments")
