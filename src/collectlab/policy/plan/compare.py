@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
+from collectlab.policy.plan.model import DecisionModel
+from collectlab.policy.plan.value import spread, value
 
 #: An action can be used throughout a stage only if it was tried in this share of its account-months; in the rest of
 #: the states everything stays as it is.
 COVERED = 0.75
-
-if TYPE_CHECKING:
-    from collectlab.policy.plan.model import DecisionModel
 
 
 def state_parts(states: Sequence[str]) -> pd.DataFrame:
@@ -60,60 +58,6 @@ def state_parts(states: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["state", "band", "dpd_from", "dpd_to", "words"])
 
 
-def account_months(move: np.ndarray, share: np.ndarray, inflow: np.ndarray, discount: float) -> np.ndarray:
-    """Discounted account-months a month in each state under a plan: the solution of x = inflow + discount · Pᵀx.
-
-    Parameters
-    ----------
-    move : array (…, states, actions, states)
-    share : array (states, actions)
-    inflow : array (…, states)
-    discount : float
-
-    Returns
-    -------
-    numpy.ndarray, (…, states)
-
-    Examples
-    --------
-    >>> account_months(np.array([[[0.5]]]), np.array([[1.0]]), np.array([10.0]), 1.0)
-    array([20.])
-    """
-    moved = np.einsum("...sat,sa->...st", move, share)
-    system = np.eye(moved.shape[-1]) - discount * np.swapaxes(moved, -1, -2)
-    return np.linalg.solve(system, np.asarray(inflow, dtype=float)[..., None])[..., 0]
-
-
-def per_month(model: DecisionModel, share: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """What a plan brings, costs and uses a month, and the same in each of the model's draws.
-
-    Parameters
-    ----------
-    model : DecisionModel
-    share : array (states, actions)
-
-    Returns
-    -------
-    (dict of str to float, dict of str to array (draws,))
-        net, paid, cost and every use; the second is empty where the model has no draws.
-
-    Examples
-    --------
-    >>> from collectlab.policy.plan.model import DecisionModel
-    >>> model = DecisionModel.of(move=[[[0.5]]], leave=[[[0.5]]], reward=[[10.0]], inflow=[10.0])
-    >>> per_month(model, np.array([[1.0]]))[0]["net"]
-    200.0
-    """
-    months = account_months(model.move, share, model.inflow, model.discount)[:, None] * share
-    told = {"net": model.reward, "paid": model.paid, "cost": model.cost, **model.uses}
-    point = {name: float((months * values).sum()) for name, values in told.items()}
-    if model.draws is None:
-        return point, {}
-    drawn = account_months(model.draws.move, share, model.draws.inflow, model.discount)[:, :, None] * share
-    many = {"net": model.draws.reward, **model.draws.counted}
-    return point, {name: (drawn * many[name]).sum(axis=(1, 2)) for name in told if name in many}
-
-
 def plan_values(
     model: DecisionModel,
     plans: Mapping[str, np.ndarray],
@@ -143,41 +87,13 @@ def plan_values(
     >>> plan_values(model, plans, [("then", "now")])["estimate"].tolist()
     [200.0, 150.0, -50.0]
     """
-    found = {name: per_month(model, np.asarray(share, dtype=float)) for name, share in plans.items()}
-    rows = [(name, point["net"], drawn.get("net")) for name, (point, drawn) in found.items()]
-    for one, other in pairs:
-        (a, drawn_a), (b, drawn_b) = found[one], found[other]
-        drawn = drawn_a["net"] - drawn_b["net"] if drawn_a else None
-        rows.append((f"{one} less {other}", a["net"] - b["net"], drawn))
-    return with_interval(pd.DataFrame(rows, columns=["plan", "estimate", "draws"]), conf_level)
-
-
-def with_interval(table: pd.DataFrame, conf_level: float = 0.95) -> pd.DataFrame:
-    """``estimate`` ± z · std_error, the standard deviation of the ``draws`` (missing where there are none).
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        estimate, draws (an array or None a row).
-    conf_level : float
-
-    Returns
-    -------
-    pandas.DataFrame
-
-    Examples
-    --------
-    >>> with_interval(pd.DataFrame({"estimate": [1.0], "draws": [np.array([0.0, 2.0])]}))["std_error"].round(2).tolist()
-    [1.41]
-    """
-    from scipy.stats import norm
-
-    z = float(norm.ppf((1 + conf_level) / 2))
-    error = np.array(
-        [np.nan if d is None or len(d) < 2 else float(np.std(d, ddof=1)) for d in table["draws"]]
-    )
-    return table.drop(columns="draws").assign(
-        std_error=error,
-        conf_low=table["estimate"] - z * error,
-        conf_high=table["estimate"] + z * error,
+    found = {name: value(model, share) for name, share in plans.items()}
+    rows = [(name, one.net, one.draws.get("net")) for name, one in found.items()]
+    for name, other in pairs:
+        a, b = found[name], found[other]
+        drawn = a.draws["net"] - b.draws["net"] if a.draws else None
+        rows.append((f"{name} less {other}", a.net - b.net, drawn))
+    return pd.DataFrame(
+        [(name, estimate, *spread(estimate, drawn, conf_level)) for name, estimate, drawn in rows],
+        columns=["plan", "estimate", "std_error", "conf_low", "conf_high"],
     )

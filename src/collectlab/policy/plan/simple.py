@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.results import Result
-from collectlab.policy.plan.compare import COVERED, account_months, plan_values, state_parts
+from collectlab.policy.plan.compare import COVERED, plan_values, state_parts
+from collectlab.policy.plan.model import DecisionModel
+from collectlab.policy.plan.rows import States
 from collectlab.policy.plan.simple_search import best_options
-
-if TYPE_CHECKING:
-    from collectlab.policy.plan.model import DecisionModel
-    from collectlab.policy.plan.rows import States
+from collectlab.policy.plan.value import occupancy
 
 #: What a rule says where nothing is changed.
 AS_NOW = "as now"
@@ -152,13 +150,13 @@ def simple_plan(
     ranks = _ranks(model, capacity, order) if monotone else None
     chosen = best_options(model, capacity, rules, move, reward, uses, allowed, ranks)
     share = _share(model, rules, [options[k] for k in chosen])
-    months = account_months(model.move, share, model.inflow, model.discount)
+    months = occupancy(model.move, share, model.inflow, model.discount)
     use = {name: float((months[:, None] * share * u).sum()) for name, u in model.uses.items()}
     residuals = _residuals(model, share, months, use, capacity)
     if full is None:
         from collectlab.policy.plan.solve import allocate
 
-        full = allocate(model, capacity).share
+        full = allocate(model, capacity, uncertain=False).best
     values = plan_values(
         model,
         {"full plan": full, "simple plan": share, "as now": np.asarray(model.in_force, dtype=float)},
@@ -213,7 +211,7 @@ def _options(model: DecisionModel, rules: pd.DataFrame, monotone: bool):
         kept = tried.reshape(*tried.shape, *[1] * (values.ndim - 2))
         return np.concatenate([np.where(kept, values, now(values)[:, None]), now(values)[:, None]], axis=1)
 
-    months = account_months(model.move, force, model.inflow, model.discount)
+    months = occupancy(model.move, force, model.inflow, model.discount)
     rule = rules["rule"].to_numpy()
     count = rule.max() + 1
     weight = np.zeros((count, len(model.actions)))
@@ -245,7 +243,7 @@ def _ranks(model: DecisionModel, capacity: Mapping[str, float], order: Sequence[
     by = "agent_hours" if "agent_hours" in model.uses else next(iter([*capacity, *model.uses]), None)
     if by is None:
         raise FrameError("order: the model knows no use of anything, so which action is harder must be told.")
-    months = account_months(model.move, np.asarray(model.in_force), model.inflow, model.discount)
+    months = occupancy(model.move, np.asarray(model.in_force), model.inflow, model.discount)
     worked = months @ np.asarray(model.uses[by], dtype=float)
     return np.argsort(np.argsort(worked, kind="stable"), kind="stable")
 

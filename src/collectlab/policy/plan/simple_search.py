@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
+from collectlab.policy.plan.model import DecisionModel
 
-if TYPE_CHECKING:
-    from collectlab.policy.plan.model import DecisionModel
+#: What a change must bring at least, as a share of the largest gain there is.
+_PREFER = 1e-5
 
 
 def _most_months(move: np.ndarray, inflow: np.ndarray, discount: float) -> np.ndarray:
@@ -53,12 +53,15 @@ def best_options(
     xs, zs = states * options, allowed.size
     at = np.arange(xs)
     inflow = np.asarray(model.inflow, dtype=float)
-    most = _most_months(move, inflow, model.discount)
+    # Months are counted as a share of the most that a state can see: all variables then lie between 0 and 1.
+    most = np.maximum(_most_months(move, inflow, model.discount), 1e-9)
+    months = np.repeat(most, options)
     flow = np.repeat(np.eye(states), options, axis=1) - model.discount * move.reshape(xs, states).T
-    linked = csr_matrix((most[at // options], (at, rule[at // options] * options + at % options)), (xs, zs))
+    flow = flow * months / most[:, None]
+    linked = csr_matrix((np.ones(xs), (at, rule[at // options] * options + at % options)), (xs, zs))
     one = np.repeat(np.eye(len(allowed)), options, axis=1)
     blocks = [
-        (hstack([csr_matrix(flow), csr_matrix((states, zs))]), inflow, inflow),
+        (hstack([csr_matrix(flow), csr_matrix((states, zs))]), inflow / most, inflow / most),
         (hstack([identity(xs), -linked]), np.full(xs, -np.inf), np.zeros(xs)),
         (hstack([csr_matrix((len(one), xs)), csr_matrix(one)]), np.ones(len(one)), np.ones(len(one))),
     ]
@@ -70,7 +73,7 @@ def best_options(
         vstack([b[0] for b in blocks]).tocsc(), *(np.concatenate([b[i] for b in blocks]) for i in (1, 2))
     )
     scale = {name: max(1.0, abs(limit)) for name, limit in capacity.items()}
-    used = [np.concatenate([uses[n].ravel() / scale[n], np.zeros(zs)]) for n in capacity]
+    used = [np.concatenate([uses[n].ravel() * months / scale[n], np.zeros(zs)]) for n in capacity]
     limits = [LinearConstraint(u, -np.inf, capacity[n] / scale[n]) for n, u in zip(capacity, used)]
     problem = {
         "bounds": Bounds(
@@ -78,8 +81,13 @@ def best_options(
         ),
         "integrality": np.concatenate([np.zeros(xs), np.ones(zs)]),
     }
-    gain = np.concatenate([-reward.ravel(), np.zeros(zs)])
-    found = milp(gain, constraints=[shape, *limits], options={"mip_rel_gap": 1e-7}, **problem)
+    gain = np.concatenate([-reward.ravel() * months, np.zeros(zs)])
+    gain /= max(1.0, np.abs(gain).max())
+    gain[xs:] = np.where(np.arange(zs) % options == options - 1, 0, _PREFER)  # of equals, what changes least
+    # HiGHS writes lines of its own to the output while it carries a solution back through its presolve.
+    found = milp(
+        gain, constraints=[shape, *limits], options={"mip_rel_gap": 1e-7, "presolve": False}, **problem
+    )
     if found.x is not None:
         return [int(k) for k in found.x[xs:].reshape(allowed.shape).argmax(axis=1)]
     faults = []

@@ -6,7 +6,6 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,10 +15,9 @@ from collectlab.core.errors import FrameError, NotAvailable, ParamsError, first_
 from collectlab.core.params import Bilingual
 from collectlab.core.results import Result
 from collectlab.core.written import Strict, as_date, load_yaml, validate
-from collectlab.policy.plan.compare import COVERED, account_months, per_month, state_parts, with_interval
-
-if TYPE_CHECKING:
-    from collectlab.policy.plan.model import DecisionModel
+from collectlab.policy.plan.compare import COVERED, state_parts
+from collectlab.policy.plan.model import DecisionModel
+from collectlab.policy.plan.value import occupancy, spread, value
 
 #: A cell with fewer effective rows than this supports no figure of its own.
 SUPPORTED = 30
@@ -179,7 +177,7 @@ def what_if(
     at = changed_states(model, change)
     action = list(model.actions).index(change.use)
     force = np.asarray(model.in_force, dtype=float)
-    months = account_months(model.move, force, model.inflow, model.discount)
+    months = occupancy(model.move, force, model.inflow, model.discount)
     at, left = _supported(model, change, at, action, months)
     share = force.copy()
     share[at] = np.eye(len(model.actions))[action]
@@ -281,20 +279,17 @@ def _supported(
 
 
 def _table(model: DecisionModel, force: np.ndarray, share: np.ndarray, conf_level: float) -> pd.DataFrame:
-    before, drawn_before = per_month(model, force)
-    after, drawn_after = per_month(model, share)
-    rows = [
-        {
-            "measure": name,
-            "unit": "money" if name in MONEY else "number",
-            "now": before[name],
-            "changed": after[name],
-            "estimate": after[name] - before[name],
-            "draws": drawn_after[name] - drawn_before[name] if name in drawn_before else None,
-        }
-        for name in before
-    ]
-    return with_interval(pd.DataFrame(rows), conf_level)
+    before, after = value(model, force), value(model, share)
+    rows = []
+    for name, now in before.amounts.items():
+        difference = after.amounts[name] - now
+        drawn = after.draws[name] - before.draws[name] if name in before.draws else None
+        unit = "money" if name in MONEY else "number"
+        rows.append(
+            (name, unit, now, after.amounts[name], difference, *spread(difference, drawn, conf_level))
+        )
+    columns = ["measure", "unit", "now", "changed", "estimate", "std_error", "conf_low", "conf_high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _limits(table: pd.DataFrame, capacity: Mapping[str, float]) -> pd.DataFrame:
