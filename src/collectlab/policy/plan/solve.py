@@ -46,7 +46,7 @@ class Plan(Result):
     residuals : mapping
         flow, capacity, sign, slackness, gap: the rechecked solution, relative.
     changes, groups : pandas.DataFrame
-        By state, and by band of days past due × action.
+        By state, and by band of days past due × action (``proven``: beyond noise by itself, by Holm).
     untried : pandas.DataFrame
         State × action not considered, with the rows there are.
     """
@@ -92,8 +92,10 @@ def allocate(
     With draws, the gain of each state against the strategy in force (at the prices of capacity,
     :func:`~collectlab.policy.plan.uncertainty.gains`) is corrected for optimism: the best of many noisy plans
     looks better than it is, by the mean over draws of (gain in the draw it was best in − gain in the point
-    estimate). States are judged in groups (band of days past due × action), one-sided at (1 − level) / 2 in all, by
-    Holm; where a group's gain is not beyond noise the action in force is kept and the rest is solved again.
+    estimate). The plan as a whole is judged first: where its corrected gain is beyond noise, only groups of states
+    (band of days past due × action) that gain nothing are kept back; otherwise each group must be beyond noise by
+    itself (Holm). Both one-sided, at (1 − level) / 4, so that nothing is changed for nothing but once in 1 / (1 −
+    level) / 2. What is kept back keeps the strategy in force, and the rest is solved again.
 
     Parameters
     ----------
@@ -150,7 +152,7 @@ def allocate(
     groups = _groups(model, best, found.prices, optimism, back, draws is not None, conf_level)
     mine, today = value(model, share, conf_level=conf_level), value(model, force, conf_level=conf_level)
     changed = _differs(share, force)
-    over = float(optimism[changed].sum())
+    over = max(float(optimism[changed].sum()), 0.0)
     apart = mine.net - today.net - over
     both = mine.draws["net"] - today.draws["net"] if draws is not None and mine.draws else None
     error, low, high = spread(apart, both, conf_level)
@@ -162,7 +164,7 @@ def allocate(
     if draws is not None:
         notes.append(
             f"The best plan's gain is corrected for optimism by re-solving {min(RESOLVED, len(draws.move))} draws; "
-            "states are judged in groups of days past due × action, by Holm."
+            "changes stay where the whole plan is beyond noise and their group gains, or the group is beyond noise itself."
         )
     return Plan(
         table=changes,
@@ -251,8 +253,7 @@ def _optimism(model, limits, may, fixed, prices) -> tuple[np.ndarray, dict[str, 
         total += own - gains(model, plan, prices)
         for k in limits:
             seen[k].append(one.prices[k])
-    mean = total / max(solved, 1)
-    return np.maximum(mean, 0), {k: np.array(v) for k, v in seen.items()}
+    return total / max(solved, 1), {k: np.array(v) for k, v in seen.items()}
 
 
 def _label(model: DecisionModel, share: np.ndarray) -> list[str]:
@@ -277,25 +278,46 @@ def _members(model: DecisionModel, plan: np.ndarray) -> dict[tuple[str, str], np
 def _kept_back(
     model, limits, may, fixed, best, prices, optimism, conf_level
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The plan with the action in force kept wherever a group's corrected gain is not beyond noise."""
-    back, plan = np.zeros(len(model.states), bool), best
-    for _ in range(5):
-        groups = list(_members(model, plan).values())
-        if not groups:
-            break
+    """The plan with the strategy in force kept wherever the change is within noise.
+
+    First the plan as a whole: where its corrected gain is beyond noise, only the groups that gain nothing are
+    kept back. Otherwise each group must be beyond noise by itself. Each of the two ways has half the chance of a
+    false change.
+    """
+    half = (1 - conf_level) / 4
+    states = len(model.states)
+
+    def judged(plan: np.ndarray, groups: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, bool]:
         point = gains(model, plan, prices) - optimism
         drawn = drawn_gains(model, plan, prices)
-        error = np.array([np.std(drawn[:, g].sum(axis=1), ddof=1) for g in groups])
-        z = np.array([point[g].sum() for g in groups]) / np.maximum(error, 1e-12)
-        noise = [g for g, stands in zip(groups, holm(z, (1 - conf_level) / 2)) if not stands]
-        if not noise:
-            break
-        back[np.concatenate(noise)] = True
-        try:
+        every = np.concatenate(groups)
+        sums = np.array([point[g].sum() for g in groups])
+        z = sums / np.maximum([np.std(drawn[:, g].sum(axis=1), ddof=1) for g in groups], 1e-12)
+        whole = point[every].sum() / max(np.std(drawn[:, every].sum(axis=1), ddof=1), 1e-12)
+        return sums, z, bool(holm(np.array([whole]), half)[0])
+
+    def narrowed(together: bool) -> tuple[np.ndarray, np.ndarray] | None:
+        back, plan = np.zeros(states, bool), best
+        for _ in range(6):
+            groups = list(_members(model, plan).values())
+            if not groups:
+                return plan, back
+            sums, z, stands = judged(plan, groups)
+            if together and not stands:
+                return None
+            keep = sums > 0 if together else holm(z, half)
+            if keep.all():
+                return plan, back
+            back[np.concatenate([g for g, k in zip(groups, keep) if not k])] = True
             plan = _shares(model, solve(model, limits, may=may, fixed=fixed | back).x)
-        except Infeasible:  # what is in force no longer fits the capacity: the limits force the change
-            return best, np.zeros(len(model.states), bool)
-    return plan, back
+        return None if together else (plan, back)
+
+    try:
+        found = narrowed(True) or narrowed(False)
+    except Infeasible:  # what is in force no longer fits the capacity: the limits force the change
+        return best, np.zeros(states, bool)
+    assert found is not None
+    return found
 
 
 def _changes(model, best, prices, optimism, back, drawn, conf_level) -> pd.DataFrame:
@@ -324,7 +346,12 @@ def _groups(model, best, prices, optimism, back, drawn, conf_level) -> pd.DataFr
         kept = int(back[g].sum())
         rows.append((band, to, len(g), float(y[g].sum()), now, then, gain, *limits, kept == len(g)))
     names = ["band", "more", "states", "accounts_a_month", "now", "plan"]
-    return pd.DataFrame(rows, columns=[*names, "estimate", "std_error", "conf_low", "conf_high", "kept_back"])
+    table = pd.DataFrame(
+        rows, columns=[*names, "estimate", "std_error", "conf_low", "conf_high", "kept_back"]
+    )
+    z = (table["estimate"] / table["std_error"].where(table["std_error"] > 0)).fillna(-np.inf).to_numpy(float)
+    table["proven"] = holm(z, (1 - conf_level) / 2)
+    return table
 
 
 def _price_table(limits, use, today, prices, drawn, conf_level) -> pd.DataFrame:
