@@ -44,9 +44,11 @@ class _Planned(Days):
 
     choose: Choose | None = None
     plan_from: int = np.iinfo(np.int64).max
-    #: The accounts past due at each month's end, and each account's first placement since the plan's start.
+    #: The accounts past due at each month's end; since the plan's start, each account's latest placement and how
+    #: many it had.
     rows: list[pd.DataFrame]
     entry: np.ndarray
+    placements: np.ndarray
     #: Whether the last month's end showed each account past due.
     shown: np.ndarray
 
@@ -61,6 +63,7 @@ class _Planned(Days):
         other.choose, other.plan_from, other.begin, other.last = choose, plan_from, plan_from, last
         other.rows = []
         other.entry = np.full(len(self.a["key"]), NEVER)
+        other.placements = np.zeros(len(self.a["key"]), np.int64)
         other.run()
         return other
 
@@ -73,11 +76,12 @@ class _Planned(Days):
         self.shown[i] = True
         if day < self.plan_from:
             return
-        new = ~before[i] & (self.entry[i] == NEVER)
-        self.entry[i[new]] = day
+        new = i[~before[i]]
+        self.entry[new] = day
+        self.placements[new] += 1
         frame = self._frame(i, dpd, day)
         if self.choose is not None and len(i):
-            self.strategy[i] = _codes(self.choose(frame.drop(columns=["i", "month"])), len(i))
+            self.strategy[i] = _codes(self.choose(frame.drop(columns=["i", "entry", "episode"])), len(i))
             frame["strategy"] = np.array(bank.STRATEGIES)[self.strategy[i]]
         self.rows.append(frame)
 
@@ -102,14 +106,11 @@ class _Planned(Days):
                 "monthly_income": self.a["income"][i] / 100,
                 "reached": spoken[i],
                 "strategy": np.array(bank.STRATEGIES)[self.strategy[i]],
-                "month": self.m + self.base - self._month_of(self.entry[i], day),
+                "entry": self.entry[i],
+                "episode": self.placements[i],
                 "luck": self.luck.uniform(self.a["key"][i], "plan", day),
             }
         )
-
-    def _month_of(self, entry: np.ndarray, day: int) -> np.ndarray:
-        days = np.where(entry == NEVER, day, entry)
-        return days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) + 1970 * 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +194,7 @@ def lived(
     months: int = 12,
     accounts: int | range | None = None,
     monthly: bool = False,
+    every: bool = False,
 ) -> pd.DataFrame:
     """Run the bank with a plan from ``start`` on, and tell what came of each account's first placement since.
 
@@ -222,11 +224,14 @@ def lived(
         As in :func:`warm_up`.
     monthly : bool
         One row a month followed, with the state at its beginning, instead of one row an account.
+    every : bool
+        Follow every placement since ``start``, not only each account's first: one row an account and
+        ``episode`` (1 is the first).
 
     Returns
     -------
     pandas.DataFrame
-        ``account_id, customer_id, on`` (the month's end at which the row begins), the state's columns then,
+        ``account_id, episode, customer_id, on`` (the month's end at which the row begins), the state's columns then,
         ``strategy``; then, up to the month's end that sees the episode over: ``paid`` (money, no more than was past due at the first
         month's end), ``received`` (all money paid in), ``cost`` (of actions and of cases filed in court),
         ``complaints``, the numbers of ``calls, visits, agency`` contacts and ``messages`` (letters among them),
@@ -269,7 +274,8 @@ def lived(
             f"{warm.settings.end}. Allowed: whole months from 1; simulate a longer window with a later end."
         )
     last = bank.ordinal(warm.settings.end)
-    parts = [_followed(d.planned(choose, bank.ordinal(warm.start), last), months) for d in warm.chunks]
+    runs = (d.planned(choose, bank.ordinal(warm.start), last) for d in warm.chunks)
+    parts = [_followed(d, months, every) for d in runs]
     rows = pd.concat(parts, ignore_index=True)
     return rows if monthly else _by_account(rows)
 
@@ -295,26 +301,27 @@ def _months_after(day: date, months: Any) -> date:
     return date(index // 12, index % 12 + 1, 1) - timedelta(days=1)
 
 
-def _followed(d: _Planned, months: int) -> pd.DataFrame:
-    """The months of each account's first placement, with what was paid and done in each."""
-    entry = d.entry
+def _month(day: np.ndarray) -> np.ndarray:
+    return day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+
+
+def _followed(d: _Planned, months: int, every: bool) -> pd.DataFrame:
+    """The months of each placement, with what was paid and done in each."""
     rows = pd.concat(d.rows, ignore_index=True)
-    i, on = rows["i"].to_numpy(), rows["on"].to_numpy().astype("datetime64[D]").astype(np.int64)
-    whole = d._month_of(entry, d.last) + months <= d._month_of(np.array([d.last]), d.last)[0]
-    kept = (entry[i] != NEVER) & (on >= entry[i]) & whole[i]
-    rows, i, on = rows[kept], i[kept], on[kept]
-    order = np.lexsort((on, i))
-    rows, i, on = rows.iloc[order].reset_index(drop=True), i[order], on[order]
+    entry = rows["entry"].to_numpy()
+    rows["on_day"] = rows["on"].to_numpy().astype("datetime64[D]").astype(np.int64)
+    rows["month"] = _month(rows["on_day"].to_numpy()) - _month(entry)
+    whole = _month(entry) + months <= _month(np.array([d.last]))[0]
+    kept = (entry != NEVER) & whole & (rows["month"].to_numpy() <= months)
+    kept &= (rows["episode"].to_numpy() == 1) | every
+    rows = rows[kept].sort_values(["i", "on_day"], kind="stable").reset_index(drop=True)
+    i, episode, on = (rows[name].to_numpy() for name in ("i", "episode", "on_day"))
     # As a book of month-ends shows it: past due at one month's end after the other.
-    row = rows.groupby("i", sort=False).cumcount().to_numpy()
-    kept = (rows["month"].to_numpy() == row) & (row <= months)
-    rows, i, on = rows[kept].reset_index(drop=True), i[kept], on[kept]
-    stays = np.append(i[1:] == i[:-1], False) if len(i) else np.zeros(0, bool)
+    stays = np.append((i[1:] == i[:-1]) & (episode[1:] == episode[:-1]), False)[: len(i)]
     kept = rows["month"].to_numpy() < months
     rows, i, on, stays = rows[kept].reset_index(drop=True), i[kept], on[kept], stays[kept]
 
-    month = on.astype("datetime64[D]").astype("datetime64[M]")
-    until = (month + 2).astype("datetime64[D]").astype(np.int64) - 1
+    until = (_month(on) + 2).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) - 1
     lost = ~stays & (d.status[i] != OPEN) & (d.ended[i] > on) & (d.ended[i] <= until)
     until = np.where(lost, d.ended[i], until)
     how = np.array([ENDS.get(int(code), "") for code in d.status[i]], dtype=object)
@@ -343,16 +350,17 @@ def _followed(d: _Planned, months: int) -> pd.DataFrame:
     rows["legal"] = summed(who, day, 1.0)
     rows["cost"] += summed(who, day, cents) / 100
 
-    owed = rows.groupby("account_id", sort=False)["amount_past_due"].transform("first")
-    after = rows.groupby("account_id", sort=False)["received"].cumsum()
+    spell = rows.groupby(["i", "episode"], sort=False)
+    owed = spell["amount_past_due"].transform("first")
+    after = spell["received"].cumsum()
     rows["paid"] = (np.minimum(after, owed) - np.minimum(after - rows["received"], owed)).round(2)
     gone = rows["exit"].isin(["charged_off", "sold"])
     rows["lost"] = np.where(gone, np.maximum(rows["balance"] - np.maximum(owed - after, 0), 0), 0.0)
-    return rows.drop(columns=["i", "luck"])
+    return rows.drop(columns=["i", "luck", "entry", "on_day"])
 
 
 def _by_account(rows: pd.DataFrame) -> pd.DataFrame:
-    groups = rows.groupby("account_id", sort=True)
+    groups = rows.groupby(["account_id", "episode"], sort=True)
     first = groups[["customer_id", "on", *STATE, "strategy"]].first()
     sums = groups[list(SUMS)].sum()
     first = first.join(sums).join(groups.size().rename("months")).join(groups["exit"].last())
