@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from collectlab.core.errors import NotAvailable
 from collectlab.measures.snapshots import CENTS
 from collectlab.policy.forecast.history import History
-from collectlab.policy.forecast.season import Season, odds_times, seasons
+from collectlab.policy.forecast.season import Season, odds_times, shrunk, wander
 
 #: Steps from month to month that a forecast needs at least, and how many of the last it rests on.
 MIN_STEPS, LAST_STEPS = 6, 24
-#: Months over which the roll rates' deviations may hang together.
-HANG = 3
 #: Months after which a month counts half.
-HALF_LIFE = 4.0
-#: A month's money is never taken to differ from what was expected by more than this factor.
-FACTOR = 20.0
+HALF_LIFE = 3.0
+#: Steps over which the wandering of the flows is measured.
+LEVEL_STEPS = 24
+#: The flows that have seasons and wander: falling behind, coming back, rolling on, paying.
+FLOWS = ("fall", "back", "on", "pay")
+#: A bucket's money in a month is taken to have a standard deviation of no more than so many times its mean.
+MOST_RATIO = 2.0
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,12 @@ class Model:
     entries, due_entries : float arrays (k, B)
         Accounts (and their amount overdue) found at the end of the next month that were not open before.
     seasons : dict of str to Season
-        Month-of-year effects of falling behind, of coming back and of paying; empty below two years.
+        Month-of-year effects by FLOWS; empty below two years.
+    wander : dict of str to float
+        Variance by which the level of each of FLOWS moves on in a month.
     noise : float array (k, F)
-        How far each month was from expected: buckets, charge-offs, amounts by bucket, money.
+        How far each month was from expected, over the square root of what was expected: buckets, charge-offs,
+        amounts by bucket, money.
     """
 
     history: History
@@ -45,6 +50,7 @@ class Model:
     due_entries: np.ndarray | None
     paid_used: np.ndarray
     seasons: dict[str, Season] = field(default_factory=dict)
+    wander: dict[str, float] = field(default_factory=dict)
     noise: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
     @property
@@ -64,6 +70,11 @@ class Rates:
     due_enter: np.ndarray | None  # (P, B)
     paid: np.ndarray | None  # (P, B), cents per account
 
+    def of(self, path: int) -> Rates:
+        """Those of one path, as one."""
+        own = (None if v is None else v[path : path + 1] for v in (self.move, self.enter, self.due, self.due_enter, self.paid))
+        return Rates(*own)  # type: ignore[arg-type]
+
 
 def fit(history: History, last: int = LAST_STEPS) -> Model:
     """The model of a history's last ``last`` steps from month to month."""
@@ -82,10 +93,44 @@ def fit(history: History, last: int = LAST_STEPS) -> Model:
     paid_used = (to >= history.paid_known[0]) & (to <= history.paid_known[1]) & (history.paid is not None)
     if paid_used.sum() < MIN_STEPS:
         paid_used[:] = False
-    model = Model(history, used, entries, due_entries, paid_used)
-    found = seasons(history, paid_used)
-    model = Model(history, used, entries, due_entries, paid_used, found)
-    return Model(history, used, entries, due_entries, paid_used, found, _noise(model))
+    series, to = _levels(history, paid_used)
+    found = {name: shrunk(values, to) for name, values in series.items()}
+    none = Season(np.zeros(12), np.zeros(12), 0.0)
+    known = {} if found["fall"] is None else {name: season or none for name, season in found.items()}
+    moves = {}
+    for name, values in series.items():
+        rest = values - known[name].effect[to % 12] if known else values
+        moves[name] = wander(rest[-LEVEL_STEPS:], to[-LEVEL_STEPS:])
+    model = Model(history, used, entries, due_entries, paid_used, known, moves)
+    return replace(model, noise=_noise(model))
+
+
+def _levels(history: History, paid: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """How strong each of FLOWS was at each step, on the scale on which it is tilted; and the months led to."""
+    steps, b = history.steps, len(history.bounds)
+    to = history.months[steps] + 1
+    moves = history.moves[steps]
+    out = {}
+    for name, (row, event) in _events(b, moves.shape[2]).items():
+        part, whole = (moves * event).sum(axis=(1, 2)), moves[:, row].sum(axis=(1, 2))
+        out[name] = np.where(whole > 0, np.log((part + 0.5) / (whole - part + 0.5)), np.nan)
+    out["pay"] = np.full(len(steps), np.nan)
+    if paid.any() and history.paid is not None:
+        known = (to >= history.paid_known[0]) & (to <= history.paid_known[1])
+        per = history.paid[steps][:, 1:].sum(axis=1) / np.maximum(history.stock[steps][:, 1:].sum(axis=1), 1)
+        out["pay"] = np.where(known & (per > 0), np.log(np.maximum(per, 1.0)), np.nan)
+    return out, to
+
+
+def _events(buckets: int, states: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """For falling behind, coming back and rolling on: which buckets it happens to (B,), and the moves (B, S)."""
+    rows = np.arange(buckets)[:, None]
+    cols = np.arange(states)[None, :]
+    late = np.arange(buckets) > 0
+    fall = (rows == 0) & (cols > 0) & (cols < buckets)
+    back = (rows > 0) & (cols == 0)
+    on = (rows > 0) & (cols > rows) & (cols <= buckets)  # into a deeper bucket, or charged off
+    return {"fall": (~late, fall), "back": (late, back), "on": (late, on)}
 
 
 def rates(model: Model, weights: np.ndarray) -> Rates:
@@ -117,24 +162,19 @@ def rates(model: Model, weights: np.ndarray) -> Rates:
 def expected(r: Rates, stock: np.ndarray, due: np.ndarray | None, tilt: dict[str, np.ndarray]):
     """Next month's states (P, S), amounts overdue (P, B) and money paid (P,) expected of this month's.
 
-    ``tilt`` holds the season's effects by path: on the log-odds of falling behind and of coming back, and on the
-    log of the money paid.
+    ``tilt`` holds, by path, what is added to the log-odds of FLOWS, and to the log of the money paid.
     """
     b = stock.shape[1]
     move, brought = r.move, r.due
     if tilt:
-        move, brought = move.copy(), None if brought is None else brought.copy()
-        fell = 1 - move[:, 0, 0] - move[:, 0, b:].sum(axis=1)
-        times = odds_times(fell, tilt["fall"])
-        move[:, 0, 1:b] *= times[:, None]
-        move[:, 0, 0] += fell * (1 - times)
-        back = move[:, 1:, 0]
-        new = back * odds_times(back, tilt["back"][:, None])
-        move[:, 1:, 1:] *= np.where(back < 1, (1 - new) / np.where(back < 1, 1 - back, 1), 1)[:, :, None]
-        if brought is not None:
-            brought[:, 0] *= times[:, None]
-            brought[:, 1:] *= np.where(back < 1, (1 - new) / np.where(back < 1, 1 - back, 1), 1)[:, :, None]
-        move[:, 1:, 0] = new
+        for name, (_, event) in _events(b, move.shape[2]).items():
+            share = (move * event).sum(axis=2)  # (P, B)
+            times = odds_times(share, tilt[name][:, None])
+            rest = np.where(share < 1, (1 - share * times) / np.where(share < 1, 1 - share, 1), 1)
+            happens = event.any(axis=1)[None, :, None]
+            factor = np.where(event, times[:, :, None], np.where(happens, rest[:, :, None], 1.0))
+            move = move * factor
+            brought = None if brought is None else brought * factor[:, :, :b]
     after = np.einsum("pa,pas->ps", stock, move)
     after[:, :b] = np.maximum(after[:, :b] + r.enter, 0)
     owed = None
@@ -149,42 +189,35 @@ def expected(r: Rates, stock: np.ndarray, due: np.ndarray | None, tilt: dict[str
     return after, owed, paid
 
 
-def _tilt(model: Model, month: int, draws: dict[str, np.ndarray] | None = None, paths: int = 1):
-    """The season's effects on the flows into ``month``, for each path."""
-    if not model.seasons:
-        return {}
-    of_year = month % 12
-    return {
-        name: np.full(paths, s.effect[of_year]) if draws is None else draws[name][:, of_year]
-        for name, s in model.seasons.items()
-    }
+def _season(model: Model, month: int) -> dict[str, np.ndarray]:
+    """The season's effects on the flows into ``month``."""
+    return {name: np.full(1, s.effect[month % 12]) for name, s in model.seasons.items()}
 
 
 def _noise(model: Model) -> np.ndarray:
     """How far each used month was from what all used months' rates say, made comparable across sizes."""
     h, used = model.history, model.used
     k, b = len(used), len(h.bounds)
-    pooled = rates(model, model.recency[None])
+    # Against the rates of the months around it: where rates wander, those of today say nothing of its noise.
+    months = h.months[used]
+    near = np.exp2(-np.abs(months[:, None] - months[None, :]) / HALF_LIFE)
+    local = rates(model, near)
+    shares = near / near.sum(axis=1, keepdims=True)
+    # The month itself is among them, so it lies closer to them than the next would.
+    closer = np.sqrt(1 - 2 * np.diag(shares) + (shares**2).sum(axis=1))
     rows = []
     for j, m in enumerate(used):
         due = None if h.due is None else h.due[m][None].astype(float)
         stock = h.stock[m][None].astype(float)
-        after, owed, paid = expected(pooled, stock, due, _tilt(model, int(h.months[m]) + 1))
+        after, owed, paid = expected(local.of(j), stock, due, _season(model, int(h.months[m]) + 1))
         seen = np.append(h.stock[m + 1], h.moves[m][:, b].sum())
         row = [(seen - after[0, : b + 1]) / np.sqrt(np.maximum(after[0, : b + 1], 1))]
         if owed is not None and h.due is not None:
-            row.append(_log_ratio(h.due[m + 1][1:], owed[0, 1:]))
+            row.append((h.due[m + 1][1:] - owed[0, 1:]) / np.sqrt(np.maximum(owed[0, 1:], 1)))
         if paid is not None and h.paid is not None:
-            ratio = _log_ratio(h.paid[m][1:].sum(keepdims=True), paid)
-            row.append(ratio if model.paid_used[j] else np.zeros(1))
+            row.append((h.paid[m][1:].sum() - paid) / np.sqrt(np.maximum(paid, 1)) * model.paid_used[j])
         rows.append(np.concatenate(row))
-    # The rates were counted on these very months, so they lie closer to them than to the next.
-    return np.array(rows) * np.sqrt(k / (k - 1))
-
-
-def _log_ratio(seen: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    small = 1.0  # a cent
-    return np.clip(np.log((seen + small) / (mean + small)), -np.log(FACTOR), np.log(FACTOR))
+    return np.array(rows) / closer[:, None]
 
 
 def simulate(model: Model, months: int, paths: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -198,18 +231,24 @@ def simulate(model: Model, months: int, paths: int, rng: np.random.Generator) ->
     """
     h = model.history
     k, b = len(model.used), len(h.bounds)
-    # Weights of the months whose correlation falls off over HANG months (a Bayesian bootstrap of blocks): what the
-    # rates' uncertainty must be where good months follow good months. Mean 1, variance 1.
-    parts = rng.gamma(1 / HANG, size=(paths, k + HANG - 1))
-    weights = np.asarray(sum(parts[:, i : i + k] for i in range(HANG))) + 1e-9
-    r = rates(model, weights * model.recency)
+    r = rates(model, rng.exponential(size=(paths, k)) * model.recency)  # a Bayesian bootstrap of the months
     drawn = {name: s.draw(paths, rng) for name, s in model.seasons.items()}
+    # Rates that wander have moved on since the months they were counted in, and will. Half the variance is taken
+    # off, so that what the wandering multiplies keeps its mean.
+    behind = 1 / (np.exp2(2 / HALF_LIFE) - 1)
+    levels = {
+        name: np.sqrt(behind * w) * rng.standard_normal(paths) - behind * w / 2 for name, w in model.wander.items()
+    }
     stock = np.broadcast_to(h.stock[-1].astype(float), (paths, b))
     due = None if r.due is None or h.due is None else np.broadcast_to(h.due[-1].astype(float), (paths, b))
     spread = np.sqrt((k - 1) / rng.chisquare(k - 1, size=(paths, 1)))  # their size is not known either: Student's t
     out: dict[str, list[np.ndarray]] = {"accounts": [], "charged_off": [], "due": [], "recovered": []}
     for step in range(1, months + 1):
-        tilt = _tilt(model, int(h.months[-1]) + step, drawn, paths)
+        tilt = {}
+        for name, level in levels.items():
+            w = model.wander[name]
+            level += np.sqrt(w) * rng.standard_normal(paths) - w / 2
+            tilt[name] = level + (drawn[name][:, (int(h.months[-1]) + step) % 12] if drawn else 0)
         after, owed, paid = expected(r, stock, due, tilt)
         z = spread * (rng.standard_normal((paths, k)) @ model.noise) / np.sqrt(k)
         mean = after[:, : b + 1]
@@ -218,15 +257,21 @@ def simulate(model: Model, months: int, paths: int, rng: np.random.Generator) ->
         out["accounts"].append(stock)
         out["charged_off"].append(reached[:, b])
         if owed is not None:
-            late = owed[:, 1:] * _mean_one(z[:, b + 1 : 2 * b])
+            late = _positive(owed[:, 1:], z[:, b + 1 : 2 * b])
             due = np.concatenate([owed[:, :1], late], axis=1)
             out["due"].append(due / CENTS)
         if paid is not None:
-            out["recovered"].append(paid * _mean_one(z[:, -1:])[:, 0] / CENTS)
+            out["recovered"].append(_positive(paid, z[:, -1]) / CENTS)
     return {name: np.stack(values, axis=1) for name, values in out.items() if values}
 
 
-def _mean_one(z: np.ndarray) -> np.ndarray:
-    """Factors with these logs, of mean 1: what was expected was counted as a mean, not as a median."""
-    factors = np.exp(np.clip(z, -np.log(FACTOR), np.log(FACTOR)))
-    return factors / factors.mean(axis=0)
+def _positive(mean: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Sums of money of these means, whose standard deviation is the square root of the mean times that of ``z``.
+
+    Lognormal, so never below 0; like those of a sum of many accounts' money, variances grow as the means do.
+    """
+    sd = z.std(axis=0)
+    ratio = np.minimum(sd / np.sqrt(np.maximum(mean, 1)), MOST_RATIO)
+    width = np.sqrt(np.log1p(ratio**2))
+    factor = np.exp(width * z / np.where(sd > 0, sd, 1))
+    return mean * factor / factor.mean(axis=0)

@@ -273,7 +273,7 @@ def _notes(model: Model) -> tuple[str, ...]:
     if not model.seasons:
         notes.append("No seasons: they need each month of the year at least twice.")
     else:
-        of = {"fall": "falling behind", "back": "coming back", "pay": "paying"}
+        of = {"fall": "falling behind", "back": "coming back", "on": "rolling on", "pay": "paying"}
         told = [f"{of[n]} (about ±{100 * s.strength:.0f} %)" for n, s in model.seasons.items() if s.strength > 0.005]
         notes.append(
             f"Month-of-year effects, shrunk towards none: {', '.join(told)}."

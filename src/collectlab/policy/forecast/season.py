@@ -1,4 +1,4 @@
-"""Month-of-year effects, shrunk towards none by how far they stand out from the months' own noise."""
+"""Month-of-year effects, shrunk towards none by how far they stand out from the months' own noise; and wandering."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collectlab.policy.forecast.history import History
-
 #: Steps from month to month that a season needs: each month of the year twice.
 MIN_SEASON = 24
+#: Months apart over which a rate's wandering is told from its noise.
+APART = 8
 
 
 @dataclass(frozen=True)
@@ -77,33 +77,6 @@ def shrunk(values: np.ndarray, months: np.ndarray) -> Season | None:
     return Season(means * keep, np.sqrt(between * (1 - keep)), float(np.sqrt(between)))
 
 
-def seasons(history: History, paid: np.ndarray) -> dict[str, Season]:
-    """Effects on falling behind, on coming back and on paying, from all steps of a history; none below two years.
-
-    A step belongs to the month it leads to.
-    """
-    steps, b = history.steps, len(history.bounds)
-    to = history.months[steps] + 1
-    moves = history.moves[steps].astype(float)
-    current, late = moves[:, 0], moves[:, 1:].sum(axis=1)
-    out = {
-        "fall": shrunk(_log_odds(current[:, 1:b].sum(axis=1), current.sum(axis=1)), to),
-        "back": shrunk(_log_odds(late[:, 0], late.sum(axis=1)), to),
-        "pay": None,
-    }
-    if paid.any() and history.paid is not None:
-        known = (to >= history.paid_known[0]) & (to <= history.paid_known[1])
-        per = history.paid[steps][:, 1:].sum(axis=1) / np.maximum(history.stock[steps][:, 1:].sum(axis=1), 1)
-        logs = np.log(np.maximum(per, 1.0))
-        out["pay"] = shrunk(np.where(known, logs, np.nan), to)
-    none = Season(np.zeros(12), np.zeros(12), 0.0)
-    return {} if out["fall"] is None or out["back"] is None else {k: s or none for k, s in out.items()}
-
-
-def _log_odds(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.where(whole > 0, np.log((part + 0.5) / (np.maximum(whole - part, 0) + 0.5)), np.nan)
-
-
 def odds_times(share: np.ndarray, effect: np.ndarray) -> np.ndarray:
     """By what a share is to be multiplied for its log-odds to rise by ``effect``.
 
@@ -114,3 +87,48 @@ def odds_times(share: np.ndarray, effect: np.ndarray) -> np.ndarray:
     """
     up = np.exp(effect)
     return up / (1 - share + share * up)
+
+
+def wander(values: np.ndarray, months: np.ndarray) -> float:
+    r"""Variance by which a rate's level moves on in a month, told from the noise around it.
+
+    If level and noise are independent, with noise variance :math:`\sigma^2` and steps of variance w,
+    :math:`E (x_{m+k} - x_m)^2 = 2 \sigma^2 + k w`: w is the slope of the mean squared difference over k = 1 … 8,
+    shrunk towards none by how sure it is: times :math:`\max(0, 1 - s^2 / w^2)`.
+
+    Parameters
+    ----------
+    values : float array (K,)
+        On a log or log-odds scale; missing values are skipped.
+    months : int array (K,)
+        As year · 12 + month − 1, rising.
+
+    Returns
+    -------
+    float
+        Not below 0; 0 where fewer than three distances are seen.
+
+    Source: Matheron (1963), Economic Geology 58, 1246–1266: the variogram, here linear with a nugget.
+
+    Examples
+    --------
+    >>> round(wander(np.arange(20.0) % 2, np.arange(20)), 3)
+    0.0
+    """
+    seen = np.isfinite(values)
+    values, months = np.asarray(values, float)[seen], np.asarray(months)[seen]
+    distance = months[None, :] - months[:, None]
+    squares = (values[None, :] - values[:, None]) ** 2
+    apart = [k for k in range(1, APART + 1) if (distance == k).sum() >= 4]
+    if len(apart) < 3:
+        return 0.0
+    mean = np.array([squares[distance == k].mean() for k in apart])
+    pairs = np.array([float((distance == k).sum()) for k in apart])
+    k = np.array(apart, float)
+    centred = k - np.average(k, weights=pairs)
+    slope = float((pairs * centred * mean).sum() / (pairs * centred**2).sum())
+    if slope <= 0:
+        return 0.0
+    # Of pure noise the slope's standard deviation is about 2 / n times the noise's variance (by simulation).
+    unsure = 2 / len(values) * max(float(np.average(mean, weights=pairs) - slope * np.average(k, weights=pairs)), 0) / 2
+    return slope * max(0.0, 1 - (unsure / slope) ** 2)
