@@ -231,7 +231,10 @@ def _shares(model: DecisionModel, x: np.ndarray) -> np.ndarray:
     total = x.sum(axis=1, keepdims=True)
     share = np.divide(x, total, out=model.in_force.copy(), where=total > 1e-9)
     share[share < 1e-9] = 0
-    return share / share.sum(axis=1, keepdims=True)
+    share /= share.sum(axis=1, keepdims=True)
+    same = np.abs(share - model.in_force).max(axis=1) < 1e-9
+    share[same] = model.in_force[same]
+    return share
 
 
 def _differs(share: np.ndarray, force: np.ndarray) -> np.ndarray:
