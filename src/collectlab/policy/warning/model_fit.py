@@ -1,0 +1,104 @@
+"""The logistic regression on bands: alike rows put together, fitted by statsmodels, errors robust to customers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from collectlab.policy.warning.bands import Bands
+
+
+def fit_bands(
+    codes: np.ndarray, bands: Sequence[Bands], y: np.ndarray, customer: pd.Series
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of intercept and every band (0 for references and what follows from others), with errors."""
+    import statsmodels.api as sm
+
+    sizes = [len(b.labels) for b in bands]
+    key = np.zeros(len(y), dtype=np.int64)
+    for size, code in zip(sizes, codes.T):
+        key = key * size + code
+    _, first, pattern = np.unique(key, return_index=True, return_inverse=True)
+    n, events = np.bincount(pattern), np.bincount(pattern, y)
+    offsets = np.cumsum([1, *sizes])
+    x = np.zeros((len(n), offsets[-1]))
+    x[:, 0] = 1
+    for start, code in zip(offsets, codes[first].T):
+        x[np.arange(len(n)), start + code] = 1
+    kept = _independent(x, n, [start + b.reference for start, b in zip(offsets, bands)])
+    model = sm.GLM(np.column_stack([events, n - events]), x[:, kept], family=sm.families.Binomial())
+    fitted = _converged(model)
+    beta = np.zeros(x.shape[1])
+    beta[kept] = fitted.params
+    # Sandwich over customers: sums of (y − p) x by customer, band by band.
+    residual = y - fitted.fittedvalues[pattern]
+    who, _ = pd.factorize(customer)
+    count = int(who.max()) + 1
+    score = np.column_stack(
+        [np.bincount(who, residual, count)]
+        + [np.bincount(who * s + c, residual, count * s).reshape(count, s) for s, c in zip(sizes, codes.T)]
+    )[:, kept]
+    bread = np.linalg.inv(
+        x[:, kept].T @ (x[:, kept] * (n * fitted.fittedvalues * (1 - fitted.fittedvalues))[:, None])
+    )
+    variance = bread @ (score.T @ score) @ bread * (count / max(count - 1, 1))
+    errors = np.full(x.shape[1], np.nan)
+    errors[kept] = np.sqrt(np.diag(variance))
+    return beta, errors
+
+
+def _converged(model: Any) -> Any:
+    """The fit by statsmodels' Newton steps from near the top; by its slower reweighted ones if they fail."""
+    from statsmodels.tools.sm_exceptions import ConvergenceWarning
+
+    begin = _near(model.exog, model.endog, model.n_trials)
+    with warnings.catch_warnings():
+        # Whether it has converged is asked below; on the way a bad start overflows.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)
+        fitted = model.fit(start_params=begin, method="newton", disp=0, maxiter=15)
+    if fitted.mle_retvals["converged"] and np.isfinite(fitted.params).all():
+        return fitted
+    return model.fit(maxiter=100)
+
+
+def _near(x: np.ndarray, share: np.ndarray, n: np.ndarray, steps: int = 12) -> np.ndarray:
+    """Newton's steps from the overall share, halved as long as the likelihood falls: where a fit may begin."""
+    beta = np.zeros(x.shape[1])
+    beta[0] = np.log((n * share).sum() / (n * (1 - share)).sum())
+
+    def likelihood(b: np.ndarray) -> tuple[float, np.ndarray]:
+        z = x @ b
+        return float((n * (share * z - np.logaddexp(0, z))).sum()), z
+
+    best, z = likelihood(beta)
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-z))
+        step = np.linalg.solve(x.T @ (x * (n * p * (1 - p))[:, None]), x.T @ (n * (share - p)))
+        new, new_z = likelihood(beta + step)
+        while new < best and np.abs(step).max() > 1e-6:
+            step = step / 2
+            new, new_z = likelihood(beta + step)
+        beta, best, z = beta + step, new, new_z
+        if np.abs(step).max() < 1e-4:
+            break
+    return beta
+
+
+def _independent(x: np.ndarray, n: np.ndarray, references: Sequence[int]) -> list[int]:
+    """Columns that do not follow from those before them; references are none of them."""
+    gram = x.T @ (x * n[:, None])
+    kept: list[int] = []
+    for j in range(x.shape[1]):
+        if j in references:
+            continue
+        rest = gram[j, j]
+        if kept:
+            rest -= gram[j, kept] @ np.linalg.solve(gram[np.ix_(kept, kept)], gram[kept, j])
+        if rest > 1e-9 * max(gram[j, j], 1):
+            kept.append(j)
+    return kept
