@@ -1,0 +1,355 @@
+"""When to stop: hand-worked chains, a known chain found again, the terms, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from collectlab.book.open import open_book
+from collectlab.core.errors import FrameError, NotAvailable, ParamsError
+from collectlab.policy.stop import Terms, load_terms, stop_rows, stopping
+from collectlab.report.chapters import stop as chapter
+from collectlab.report.month import open_month
+
+ROOT = Path(__file__).parents[2]
+EDGES = (90, 120, 150)
+MARKET = {"unsecured": {90: 0.30}}
+
+
+def moved(
+    days: int, to: int, n: int, *, paid: float = 0.0, end: str = "open", cost: float = 0.0, left=None, start=0
+):
+    """``n`` accounts of 100 at ``days``, each seen a month later."""
+    return pd.DataFrame(
+        {
+            "account_id": [f"{days}-{end}-{start + i}" for i in range(n)],
+            "on": pd.Timestamp("2026-01-31"), "charged_off": False, "days_past_due": days, "balance": 100.0, "next": end,
+            "next_days": float(to), "next_balance": (100.0 - paid) if left is None else left, "paid": paid, "cost": cost,
+        }
+    )  # fmt: skip
+
+
+def chain(*parts: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat(parts, ignore_index=True)
+
+
+def worth(found, policy: str) -> float:
+    return float(found.policies.set_index("policy").loc[policy, "estimate"])
+
+
+# Hand-worked -------------------------------------------------------------------------------------------
+
+
+def test_two_months_by_hand():
+    """At 90 days 10 of 100 are paid at a cost of 2; at 120 days 1 is paid at a cost of 2."""
+    rows = chain(moved(95, 125, 40, paid=10, cost=2), moved(125, 155, 40, paid=1, cost=2))
+    found = stopping(rows, Terms(prices=MARKET), edges=EDGES)
+    assert worth(found, "sell at 90 days") == pytest.approx(0.30)
+    assert worth(found, "sell at 120 days") == pytest.approx(0.08 + 0.9 * 0.30)
+    assert worth(found, "sell at 150 days") == pytest.approx(0.08 + 0.9 * (-0.01 + 0.99 * 0.30))
+    assert found.table["best"][0] == "sell at 120 days"
+    steps = found.steps.set_index(["day", "option"])["estimate"]
+    assert steps[120, "go on"] == pytest.approx(-0.01 + 0.99 * 0.30)
+    assert steps[120, "sell"] == pytest.approx(0.30)
+
+
+def test_later_money_is_worth_less_and_a_cure_is_worth_its_share():
+    rows = chain(
+        moved(95, 125, 30, paid=0), moved(95, 0, 10, paid=20, end="cured"), moved(125, 155, 30, paid=0)
+    )
+    terms = Terms(prices=MARKET, discount=0.12, cured_value=0.9)
+    d = 1.12 ** (-1 / 12)
+    found = stopping(rows, terms, edges=EDGES)
+    exact = d**0.5 * 0.25 * 0.20 + d * (0.25 * 0.80 * 0.9 + 0.75 * 0.30)
+    assert worth(found, "sell at 120 days") == pytest.approx(exact)
+
+
+def test_tax_fees_and_settlements():
+    rows = chain(moved(95, 125, 20), moved(95, 0, 20, paid=60, end="settled"), moved(125, 155, 20))
+    terms = Terms(prices=MARKET, tax_rate=0.25, sale_cost=5.0, upkeep=1.0)
+    found = stopping(rows, terms, edges=EDGES)
+    sold = 0.25 + 0.25 * 0.75  # a price of 30 less 5, and the tax on what is lost
+    assert worth(found, "sell at 90 days") == pytest.approx(sold)
+    assert worth(found, "sell at 120 days") == pytest.approx(-0.01 + 0.5 * (0.60 + 0.25 * 0.40) + 0.5 * sold)
+
+
+def test_todays_practice_stops_as_the_bank_stopped():
+    """At 120 days half is charged off, worth 0.05 of it; the rest goes on to 150 days, where all is sold."""
+    rows = chain(
+        moved(95, 125, 20),
+        moved(95, 125, 20, end="charged_off"),
+        moved(125, 155, 20),
+        moved(125, 155, 20, end="sold", left=0.0, start=50),
+    )
+    terms = Terms(prices=MARKET, after_write_off=0.05, write_off_from=120)
+    found = stopping(rows, terms, edges=EDGES)
+    # Of the half that goes on at 120 days, half is sold at 150 days; the rest there has not been worked: the best stop.
+    assert worth(found, "today") == pytest.approx(0.5 * 0.05 + 0.5 * (0.5 * 0.30 + 0.5 * 0.30))
+    row = found.table.iloc[0]
+    assert row["today_day"] == pytest.approx((20 * 125 + 20 * 155) / 40)
+    assert row["estimate"] == pytest.approx(worth(found, row["advised"]) - worth(found, "today"))
+
+
+def test_what_is_recovered_after_a_write_off_is_the_books_own():
+    after = pd.DataFrame(
+        {
+            "account_id": [f"x{i}" for i in range(40) for _ in range(2)],
+            "on": pd.to_datetime(["2026-01-31", "2026-02-28"] * 40), "charged_off": True, "days_past_due": 200,
+            "balance": [100.0, 95.0] * 40, "next": ["charged_off", None] * 40, "next_days": [230.0, np.nan] * 40,
+            "next_balance": [95.0, np.nan] * 40, "paid": [5.0, 0.0] * 40, "cost": 0.0,
+        }
+    )  # fmt: skip
+    rows = chain(moved(95, 125, 20), moved(125, 155, 20), after)
+    found = stopping(
+        rows, Terms(prices={"unsecured": {}}, write_off_from=90, after_write_off=0.5), edges=EDGES
+    )
+    assert worth(found, "write off at 90 days") == pytest.approx(0.05)
+
+
+def test_nobody_goes_on_where_nobody_has_tried():
+    rows = chain(moved(95, 125, 40, paid=10), moved(125, 155, 5, paid=50), moved(155, 185, 40, paid=50))
+    found = stopping(rows, Terms(prices=MARKET), edges=(90, 120, 150, 180))
+    assert set(found.policies["policy"]) == {"sell at 90 days", "sell at 120 days", "today"}
+    assert found.steps["day"].max() == 90
+
+
+def test_a_last_step_that_nothing_leaves_is_no_place_to_go_on_for_ever():
+    stuck = moved(155, 185, 40)
+    found = stopping(chain(moved(95, 125, 40), moved(125, 155, 40), stuck), Terms(prices=MARKET), edges=EDGES)
+    assert "go on throughout" not in set(found.policies["policy"])
+    pays = stopping(
+        chain(moved(95, 125, 40), moved(125, 155, 40), moved(155, 185, 40, paid=10)), Terms(prices=MARKET), edges=EDGES
+    )  # fmt: skip
+    # 0.1 + 0.9 · 0.1 + … = 1 of the balance in the end.
+    assert worth(pays, "go on throughout") == pytest.approx(1.0)
+
+
+def test_the_price_floor_is_where_the_gain_is_gone():
+    rows = chain(
+        moved(95, 125, 40, paid=4),
+        moved(125, 155, 40, end="charged_off"),
+        moved(155, 185, 20, end="charged_off"),
+    )
+    terms = Terms(prices={"unsecured": {90: 0.40}}, after_write_off=0.10, write_off_from=150)
+    row = stopping(rows, terms, edges=(90, 120, 150, 180)).table.iloc[0]
+    assert row["advised"].startswith("sell")
+    floor = row["price_floor"]
+    at = Terms(prices={"unsecured": {90: 0.40 * floor}}, after_write_off=0.10, write_off_from=150)
+    again = stopping(rows, at, edges=(90, 120, 150, 180)).policies.set_index("policy")
+    assert again.loc[row["advised"], "gain"] == pytest.approx(0, abs=1e-9)
+
+
+# A known chain, found again ----------------------------------------------------------------------------
+
+CURES, PAYS, PRICE = np.array([0.10, 0.02, 0.01]), np.array([0.06, 0.03, 0.01]), 0.25
+
+
+def truth() -> dict[str, float]:
+    """Worth of stopping at each point: a month brings its payments, cures are worth what is left, the rest goes on."""
+    out = {}
+    for stop in range(4):
+        v = PRICE
+        for t in range(stop - 1, -1, -1):
+            v = PAYS[t] + (1 - PAYS[t]) * (CURES[t] + (1 - CURES[t]) * v)
+        out[f"sell at {90 + 30 * stop} days"] = v
+    return out
+
+
+def lives(seed: int, n: int) -> pd.DataFrame:
+    luck = np.random.default_rng(seed)
+    rows = []
+    for t in range(3):
+        ids = np.array([f"c{i}" for i in range(n)])
+        balance = np.exp(luck.normal(5, 0.5, n))
+        pays = luck.random(n) < 3 * PAYS[t]  # a third of the balance, now and then
+        cures = luck.random(n) < CURES[t]
+        paid = np.where(pays, balance / 3, 0.0)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "account_id": ids, "on": pd.Timestamp("2026-01-31") + pd.DateOffset(months=t), "charged_off": False,
+                    "days_past_due": 95 + 30 * t, "balance": balance, "next": np.where(cures, "cured", "open"),
+                    "next_days": np.where(cures, 0.0, 125.0 + 30 * t), "next_balance": balance - paid, "paid": paid,
+                    "cost": 0.0,
+                }
+            )
+        )  # fmt: skip
+        n = int(n * 0.8)
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_intervals_hold_the_truth_of_a_known_chain():
+    exact, held, errors, reps = truth(), [], [], 16
+    for seed in range(reps):
+        found = stopping(
+            lives(seed, 250), Terms(prices={"unsecured": {90: PRICE}}), edges=(90, 120, 150, 180)
+        )
+        table = found.policies.set_index("policy").drop("today")
+        for policy in list(exact)[1:]:
+            row = table.loc[policy]
+            held.append(row["conf_low"] <= exact[policy] <= row["conf_high"])
+            errors.append(row["estimate"] - exact[policy])
+    assert np.mean(held) > 0.85  # nominal 0.95; 16 books of 3 points that hang together
+    assert abs(np.mean(errors)) < 0.012
+    best = max(exact, key=exact.get)
+    large = stopping(lives(99, 6_000), Terms(prices={"unsecured": {90: PRICE}}), edges=(90, 120, 150, 180))
+    assert best in (large.table["best"][0], *large.table["as_good"])
+
+
+def test_a_practice_as_good_as_the_best_is_rarely_called_worse():
+    """Half are sold at 120 days; a further month there costs what it brings, so it makes no difference."""
+    wrong = 0
+    for seed in range(20):
+        luck = np.random.default_rng(seed)
+
+        def month(days: int, end: str, start: int, cost: float, luck=luck) -> pd.DataFrame:
+            rows = moved(days, days + 30, 60, end=end, cost=cost, start=start)
+            rows["paid"] = np.where(luck.random(60) < 0.1, 30.0, 0.0)
+            return rows.assign(next_balance=np.where(end == "sold", 0.0, 100 - rows["paid"]))
+
+        parts = month(95, "sold", 0, 0.0), month(95, "open", 100, 0.0), month(125, "open", 0, 0.1 * 30 * 0.7)
+        found = stopping(chain(*parts), Terms(prices=MARKET), edges=EDGES)
+        wrong += found.table["verdict"][0] != "cannot tell"
+    assert wrong <= 2
+
+
+def test_an_exact_tie_is_no_verdict():
+    rows = chain(
+        moved(95, 125, 30, paid=3, end="sold", left=0.0),
+        moved(95, 125, 30, paid=3, start=50),
+        moved(125, 155, 30),
+    )
+    assert stopping(rows, Terms(prices=MARKET), edges=EDGES).table["verdict"][0] == "cannot tell"
+
+
+# Rows of a book ----------------------------------------------------------------------------------------
+
+
+def small_book(**tables) -> object:
+    ends = ["2026-01-31", "2026-02-28", "2026-03-31"]
+    return open_book(
+        {
+            "accounts": pd.DataFrame({"account_id": ["a", "b"], "secured": [True, False], "product": ["auto", "card"]}),
+            "snapshots": pd.DataFrame({
+                "account_id": ["a"] * 3 + ["b"] * 3, "as_of": ends * 2, "days_past_due": [95, 123, 0, 170, 198, 229],
+                "balance": [1000.0, 1000.0, 800.0, 500.0, 500.0, 450.0],
+                "status": ["open"] * 4 + ["charged_off"] * 2}),
+            "payments": pd.DataFrame({"account_id": ["a", "a", "b", "b"], "amount": [150.0, 50.0, 50.0, 7.0],
+                                      "paid_on": ["2026-03-01", "2026-03-31", "2026-03-05", "2026-01-31"]}),
+            **tables,
+        }
+    )  # fmt: skip
+
+
+def test_the_rows_of_a_small_book():
+    rows = stop_rows(small_book(), by="product").set_index(["account_id", "days_past_due"])
+    assert rows["next"].to_dict() == {
+        ("a", 95): "open", ("a", 123): "cured", ("b", 170): "charged_off", ("b", 198): "charged_off", ("b", 229): None,
+    }  # fmt: skip
+    assert rows["paid"].to_dict() == {
+        ("a", 95): 0, ("a", 123): 200, ("b", 170): 0, ("b", 198): 50, ("b", 229): 0,
+    }  # fmt: skip
+    assert rows["market"].tolist() == ["secured"] * 2 + ["unsecured"] * 3
+    assert rows["charged_off"].tolist() == [False, False, False, True, True]
+
+
+def test_actions_cases_and_complaints_cost():
+    book = small_book(
+        actions=pd.DataFrame({"account_id": ["a"], "at": ["2026-02-10 10:00"], "channel": ["call"]}),
+        legal_cases=pd.DataFrame({"account_id": ["a"], "filed_on": ["2026-02-20"], "cost": [300.0]}),
+        complaints=pd.DataFrame({"account_id": ["a"], "at": ["2026-03-02 09:00"]}),
+    )
+    rows = stop_rows(book, unit_costs={"call": 2.5}, complaint=320.0)
+    assert rows["cost"].tolist() == [302.5, 320.0, 0, 0, 0]
+    with pytest.raises(FrameError, match="no cost is known for call"):
+        stop_rows(book)
+
+
+# Bad input ---------------------------------------------------------------------------------------------
+
+
+def test_terms_out_of_range_are_told_at_once():
+    with pytest.raises(ParamsError) as error:
+        Terms(prices={"unsecured": {90: 1.4}}, sale_cost=-1, upkeep=-2, discount=1.5, tax_rate=-0.1)
+    assert len(error.value.faults) == 5
+
+
+def test_a_market_without_a_price_is_named():
+    rows = moved(95, 125, 30).assign(market="secured")
+    with pytest.raises(ParamsError, match="no sale price is stated for secured debt"):
+        stopping(rows, Terms(prices=MARKET), edges=EDGES)
+    with pytest.raises(NotAvailable, match="from which stopping is allowed"):
+        stopping(rows, Terms(prices={"secured": {}}), edges=EDGES)
+
+
+def test_rows_that_cannot_be_used():
+    rows = moved(95, 125, 30)
+    with pytest.raises(FrameError, match="no column 'paid'"):
+        stopping(rows.drop(columns="paid"), Terms(prices=MARKET))
+    with pytest.raises(FrameError) as error:
+        stopping(rows.assign(paid=-1.0, next="lost"), Terms(prices=MARKET), edges=(120, 90))
+    assert len(error.value.faults) == 3
+    with pytest.raises(NotAvailable):
+        stopping(rows.iloc[:0], Terms(prices=MARKET))
+    with pytest.raises(NotAvailable, match="10 accounts"):
+        stopping(rows.iloc[:1], Terms(prices=MARKET), edges=EDGES)
+
+
+def test_books_that_cannot_tell():
+    book = small_book()
+    with pytest.raises(NotAvailable, match="two months"):
+        stop_rows(book, end="2026-01-31")
+    bare = {"accounts": pd.DataFrame({"account_id": ["a"]}),
+            "snapshots": pd.DataFrame({"account_id": ["a"] * 2, "as_of": ["2026-01-31", "2026-02-28"],
+                                       "days_past_due": [0, 5]})}  # fmt: skip
+    with pytest.raises(NotAvailable, match="needs a balance"):
+        stop_rows(open_book(bare))
+    bare["snapshots"]["balance"] = 10.0
+    with pytest.raises(NotAvailable, match="needs payments"):
+        stop_rows(open_book(bare))
+    with pytest.raises(FrameError, match="no column branch"):
+        stop_rows(book, by="branch")
+
+
+def test_the_file_of_terms(tmp_path):
+    text = (ROOT / "params/stop.yml").read_text(encoding="utf-8")
+    held = load_terms(ROOT / "params", "2026-10-31")
+    assert (held.prices["unsecured"][90], held.prices["secured"][360]) == (0.10, 0.35)
+    assert held.complaint > 0 and held.discount > 0
+    assert load_terms(ROOT / "params", "2025-10-31").prices["unsecured"][90] == 0.12
+    for old, new, told in (
+        ("upkeep:", "upkeeps:", "no such key 'upkeeps'"),
+        ("value: 0.45", "value: 1.45", "1.45 is out of range"),
+        ("{value: 80,", "{value: -80,", "-80 is out of range"),
+    ):
+        (tmp_path / "stop.yml").write_text(text.replace(old, new, 1), encoding="utf-8")
+        with pytest.raises(ParamsError, match=None) as error:
+            load_terms(tmp_path, "2026-10-31")
+        assert told in str(error.value)
+
+
+# The chapter -------------------------------------------------------------------------------------------
+
+
+def test_the_parts_and_options_of_the_chapter():
+    month = open_month(ROOT / "data/example", "2026-10", contact_rules="cn", params=ROOT / "params")
+    shown = chapter.points(month)
+    assert set(shown.table["product"]) == {"auto", "card", "consumer", "mortgage", "small_business"}
+    assert len(chapter.worth(month).table)
+    options = chapter.options(month)
+    assert options
+    sure = shown.table[shown.table["gain_low"] > 0]
+    assert [o.net for o in options] == sorted(sure["gain"], reverse=True)
+    for option in options:
+        assert option.sure and option.grade == "model"
+        for figure in option.figures:
+            row = shown.table
+            for column, value in figure.where.items():
+                row = row[row[column] == value]
+            assert float(row[figure.column].iloc[0]) == figure.value
+    first = open_month(month.book, "2024-11", params=ROOT / "params")
+    assert "two months" in chapter.points(first).left_out
+    assert chapter.options(first) == []
