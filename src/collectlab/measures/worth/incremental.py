@@ -32,6 +32,7 @@ MEASURES = {
     "cures": "extra cures",
     "cost_per_extra_cure": "cost per extra cure",
     "cost_per_extra_unit": "cost per extra unit recovered",
+    "net_a_month": "extra net a month",
 }
 _UNITS = {
     "money": "money2", "cost": "money2", "net": "money2", "cures": "points",

@@ -180,7 +180,10 @@ def _stepped(prices: Prices, key: str, frame: nw.LazyFrame, on: str, needed: boo
     for since, price in steps:
         value = nw.when(day >= since).then(nw.lit(round(price * UNIT))).otherwise(value)
     if needed:
-        bare = engine.collect(frame.select(n=whole_sum(flag(value.is_null())), all=row_count())).iloc[0]
+        told = frame.with_columns(__price=value.cast(nw.Int64))
+        bare = engine.collect(
+            told.select(n=whole_sum(flag(nw.col("__price").is_null())), all=row_count())
+        ).iloc[0]
         if bare["n"]:
             raise FrameError(
                 f"no price {key!r} is in force for {int(bare['n']):,} of {int(bare['all']):,} complaints. Add one (0 if it "
