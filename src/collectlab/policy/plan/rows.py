@@ -195,7 +195,7 @@ def _next(rows: pd.DataFrame) -> None:
     rows["next_state"] = rows["state"].shift(-1).where(stays, rows["outcome"].where(leaves)).astype(object)
     rows["until"] = rows["day"].shift(-1).where(stays, rows["exit"].where(leaves))
     first = rows.groupby(["account_id", "episode"])["day"].transform("min")
-    rows["entry"] = (rows["day"] == first) & (rows["days_past_due"] <= 31) & (rows["day"] > rows["day"].min())
+    rows["entry"] = (rows["day"] == first) & (rows["days_past_due"] <= 31)
 
 
 def _month_of(days: pd.Series) -> pd.Series:
