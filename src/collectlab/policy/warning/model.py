@@ -11,7 +11,6 @@ import pandas as pd
 
 from collectlab.core.errors import FrameError, NotAvailable, ParamsError, first_few, nearest
 from collectlab.core.jackknife import check_level
-from collectlab.core.plots import PALETTE, dots
 from collectlab.core.results import Result
 from collectlab.policy.warning.bands import Bands, bands_of
 from collectlab.policy.warning.features import FEATURES, TARGETS
@@ -117,31 +116,7 @@ class WarningModel:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Drivers(Result):
-    """One row per band: odds ratio against the feature's reference band."""
-
-    plottable = True
-
-    def plot(self, ax=None, most: int = 16):
-        """The odds ratios on a log scale, the strongest features first."""
-        table = self.table[self.table["conf_low"].notna()].head(most).reset_index(drop=True)
-        sure = (table["conf_low"] > 1) | (table["conf_high"] < 1)
-        ax = dots(
-            [("", table)],
-            list(table["band"]),
-            unit="ratio",
-            title=self.title,
-            xlabel="Odds ratio against the reference band, log scale (above 1: more often)",
-            colours=[PALETTE[0] if s else "#888888" for s in sure],
-            ax=ax,
-        )
-        ax.set_xscale("log")
-        low, high = float(np.nanmin(table["conf_low"])), float(np.nanmax(table["conf_high"]))
-        ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low / 1.5 <= t <= high * 1.5]
-        ax.set_xlim(min(low, 1) / 1.1, max(high, 1) * 1.1)
-        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
-        ax.minorticks_off()
-        ax.axvline(1, color="#444444", linewidth=0.8)
-        return ax
+    """One row per band: odds ratio against the feature's reference band; ``std_error`` is of its log."""
 
 
 def usable(

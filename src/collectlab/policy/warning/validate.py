@@ -12,9 +12,9 @@ import pandas as pd
 from collectlab.core.columns import month_text
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.jackknife import GROUPS, jackknife, shares, sums_at
-from collectlab.core.plots import PALETTE, legend, percent_axis, titled
+from collectlab.core.plots import PALETTE, STYLE, legend, new_axes, percent_axis, titled
 from collectlab.core.results import Result
-from collectlab.policy.warning.features import SIMPLE, TARGETS
+from collectlab.policy.warning.features import FEATURES, SIMPLE, TARGETS
 from collectlab.policy.warning.figures import (
     FIGURES,
     by_score,
@@ -27,7 +27,7 @@ from collectlab.policy.warning.model import FEWEST_EVENTS, fit_warning, usable
 
 WARNING, RULE = "warning", "simple rule"
 #: Months tested, months between two fits, and months learned from, unless told otherwise.
-MONTHS, REFIT, HISTORY = 12, 3, 24
+MONTHS, REFIT, HISTORY = 12, 6, 24
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -36,8 +36,8 @@ class Validation(Result):
 
     ``table``: measure, model (warning, simple rule, difference), estimate, std_error, conf_low, conf_high. Also
     ``by_month`` (month, n, events, share, auc, observed_expected with its interval, psi), ``by_segment``
-    (segment, level, the same), ``calibration`` (band of score: chance, share and interval) and ``capture`` (share of account-months, share of events, by
-    model); ``scored`` holds the tested rows with their chances.
+    (segment, level, the same), ``calibration`` (tenth of chance: expected and observed) and ``capture``
+    (share of account-months, share of events, by model); ``scored`` holds the tested rows with their chances.
     """
 
     target: str
@@ -50,13 +50,13 @@ class Validation(Result):
 
     def plot(self, ax: Any = None) -> Any:
         """Left: what came of what was expected. Right: the share of events among those with the highest chances."""
-        from collectlab.core.plots import new_axes
+        import matplotlib as mpl
 
         ax = new_axes(ax, figsize=(7.6, 3.5))
-        figure = ax.figure
-        grid = figure.add_gridspec(1, 2)
+        grid = ax.figure.add_gridspec(1, 2)
         ax.set_subplotspec(grid[0, 0])
-        right = figure.add_subplot(grid[0, 1])
+        with mpl.rc_context(STYLE):
+            right = ax.figure.add_subplot(grid[0, 1])
         told = self.calibration
         top = 1.05 * float(np.nanmax([told["conf_high"].max(), told["chance"].max()]))
         ax.plot([0, top], [0, top], color="#888888", linewidth=0.8)
@@ -152,7 +152,7 @@ def rolling(
     group = replicates(scored["customer_id"])
     y = scored["outcome"].to_numpy(float)
     table = _compared(scored, y, group, conf_level)
-    by = [c for c in by if c in scored]
+    by = [c for c in by if c in scored and scored[c].nunique() > 1]
     return Validation(
         table=table,
         estimand=f"Out of time: {TARGETS[target]}",
@@ -177,7 +177,7 @@ def rolling(
         ),
         calibration=_deciles(scored["chance"].to_numpy(), y, group, conf_level),
         capture=_curves(scored, y),
-        scored=scored,
+        scored=scored.drop(columns=[c for c in scored if c in FEATURES and c not in (*by, "balance")]),
     )
 
 

@@ -18,7 +18,7 @@ from collectlab.policy.warning.figures import replicates
 from collectlab.policy.warning.validate import Validation
 
 #: Months in which a loss may follow; shares warned of that are tried; draws of the interval, and their seed.
-FOLLOW, SHARES, DRAWS, SEED = 12, (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5), 4000, 20261031
+FOLLOW, SHARES, DRAWS, SEED = 12, (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75), 4000, 20261031
 #: The rule that needs no threshold.
 SAVING = "expected saving above the cost"
 #: Fewest events, and charge-offs after them, from which the loss is taken from the book.
@@ -114,9 +114,9 @@ class Value(Result):
         rows = self.table[self.table["rule"] != SAVING]
         for i, (column, label) in enumerate(
             (
-                ("estimate", f"effect {self.acting.effect:.0%}".replace("%", " %")),
-                ("net_low", f"effect {self.acting.effect_low:.0%}".replace("%", " %")),
-                ("net_high", f"effect {self.acting.effect_high:.0%}".replace("%", " %")),
+                ("estimate", f"{self.acting.effect:.0%}".replace("%", " %")),
+                ("net_low", f"{self.acting.effect_low:.0%}".replace("%", " %")),
+                ("net_high", f"{self.acting.effect_high:.0%}".replace("%", " %")),
             )
         ):
             ax.plot(rows["warned_share"], rows[column], "-:-"[i] if i < 2 else "--", color=PALETTE[i], marker="o", markersize=3, label=label)  # fmt: skip
@@ -125,7 +125,7 @@ class Value(Result):
         unit_axis(ax, "money", "y")
         ax.set_xlabel("Share of accounts warned of")
         ax.set_ylabel("Net value a month")
-        legend(ax, "Assumed: prevents")
+        legend(ax, "Assumed to prevent")
         return titled(ax, self.title)
 
 
@@ -155,7 +155,7 @@ def value_of_acting(
     loss : Loss, optional
         Share of the balance lost through an event; default: :func:`loss_of_event` on the tested months.
     thresholds : sequence of float, optional
-        Chances between 0 and 1; default: those that warn of 1, 2, 5, 10, 20, 30 and 50 % of the accounts.
+        Chances between 0 and 1; default: those that warn of 1, 2, 5, 10, 20, 30, 50 and 75 % of the accounts.
     conf_level : float
 
     Returns

@@ -1,0 +1,281 @@
+"""Early warning: who will fall past due or roll on next month, how well that is told, and what acting on it is worth."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pandas as pd
+
+from collectlab.core.errors import FrameError, NotAvailable, ParamsError
+from collectlab.core.results import Result
+from collectlab.core.tables import format_value
+from collectlab.effects.settle import settling
+from collectlab.policy.options import Figure, Option
+from collectlab.policy.warning import (
+    Drivers,
+    Validation,
+    Value,
+    WarningList,
+    WarningModel,
+    fit_warning,
+    load_warning,
+    loss_of_event,
+    rolling,
+    value_of_acting,
+    warning_list,
+    warning_rows,
+)
+from collectlab.policy.warning import fairness as fairness_of
+from collectlab.policy.warning.assumed import Acting, WarningParams
+from collectlab.policy.warning.figures import FIGURES
+from collectlab.policy.warning.validate import HISTORY, RULE, WARNING
+from collectlab.policy.warning.value import SAVING
+from collectlab.report.month import Month
+from collectlab.report.parts import part
+
+#: Accounts listed, and bands of the drivers shown.
+LISTED, BANDS_SHOWN = 20, 16
+#: What acting is, in words.
+_ACT = {
+    "falls": "Remind, before the due date, the current accounts with the highest chances of falling past due",
+    "rolls": "Call first the accounts past due with the highest chances of rolling to a worse bucket",
+}
+#: Columns of figures as people read them.
+_HEADS = {"auc": "AUC", "auc_low": "AUC_from", "auc_high": "AUC_to", "observed_expected": "observed_to_expected",
+          "oe_low": "O_to_E_from", "oe_high": "O_to_E_to", "psi": "PSI"}  # fmt: skip
+_EVENT = {"falls": "fall past due", "rolls": "roll to a worse bucket"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Worked:
+    """The validation, the model in force, and the last month's rows."""
+
+    validation: Validation
+    model: WarningModel
+    now: pd.DataFrame
+    loss: Any
+
+
+@part
+def works(month: Month, target: str = "falls") -> Validation:
+    """How well the warning does on months it had not seen."""
+    held = _worked(month, target).validation
+    told = held.table[
+        held.table["model"].isin([WARNING, RULE]) | held.table["measure"].isin(["auc", "top_10"])
+    ]
+    words = {k: said for k, (said, _) in FIGURES.items()}
+    months = held.by_month
+    spread = (
+        f"Month by month: AUC {months['auc'].min():.2f} to {months['auc'].max():.2f}, observed ÷ expected "
+        f"{months['observed_expected'].min():.2f} to {months['observed_expected'].max():.2f}, stability index (PSI) of the "
+        f"chances at most {months['psi'].max():.2f} (under 0.1: stable)."
+    )
+    return dataclasses.replace(
+        held, table=told.assign(measure=told["measure"].map(words)), notes=(*held.notes, spread)
+    )
+
+
+@part
+def stable(month: Month, target: str = "falls") -> Result:
+    """The warning month by month and by product: ranking, calibration, stability."""
+    held = _worked(month, target).validation
+    table = held.by_month.rename(columns={"month": "level"}).assign(slice="month")
+    if len(held.by_segment):
+        table = pd.concat([table, held.by_segment.rename(columns={"segment": "slice"})], ignore_index=True)
+    table = table[["slice", "level", *(c for c in table if c not in ("slice", "level"))]]
+    return Result(
+        table=table.rename(columns=_HEADS),
+        estimand=held.estimand,
+        unit="number",
+        title="Month by month and by product",
+        notes=(
+            "PSI: stability index of the chances against those learned from (under 0.1 stable, over 0.25 not).",
+        ),
+        formats={"expected": "share", **dict.fromkeys(_HEADS.values(), "ratio"), "PSI": "number"},
+        conf_level=held.conf_level,
+    )
+
+
+@part(picture=False)
+def drivers(month: Month, target: str = "falls") -> Drivers:
+    """What goes with the event, in words."""
+    found = _worked(month, target).model.drivers()
+    table = found.table.drop(columns="feature")
+    sure = table[(table["conf_low"] > 1) | (table["conf_high"] < 1)]
+    order = sure["estimate"].map(math.log).abs().sort_values(ascending=False, kind="stable").index
+    note = f"{len(sure)} of {len(table)} bands differ from their reference beyond noise; shown: the strongest {BANDS_SHOWN}."
+    return dataclasses.replace(found, table=sure.loc[order].head(BANDS_SHOWN), notes=(note, *found.notes))
+
+
+@part
+def worth(month: Month, target: str = "falls") -> Value:
+    """What acting on the warning is worth at each threshold, if acting helps as assumed."""
+    return _value(month, target)
+
+
+@part
+def named(month: Month, target: str = "falls") -> WarningList:
+    """The accounts with the highest chances next month, without names, and why."""
+    worked = _worked(month, target)
+    found = warning_list(worked.now, worked.model, top=LISTED)
+    high = found.counts[~found.counts["chance_of"].str.startswith("under")]
+    said = ", ".join(f"{c}: {n:,}" for c, n in zip(high["chance_of"], high["accounts"]))
+    return dataclasses.replace(found, notes=(*found.notes, f"Accounts by chance: {said}."))
+
+
+@part(picture=False)
+def fair(month: Month, target: str = "falls") -> Result:
+    """Whether people are warned of alike by what the warning must not use."""
+    params, acting = _params(month), _acting(month, target)
+    found = fairness_of(
+        _worked(month, target).validation,
+        params.forbidden_on(month.end),
+        warned_share=acting.warned_share,
+    )
+    tidy, keys = found.table, ["attribute", "group", "n", "events"]
+    table = tidy[keys].drop_duplicates(ignore_index=True)
+    for measure, name in (
+        ("warned", "warned"),
+        ("false_alarms", "false_alarms"),
+        ("auc", "AUC"),
+        ("observed_expected", "observed_to_expected"),
+    ):
+        ends = {"estimate": name, "conf_low": f"{name}_from", "conf_high": f"{name}_to"}
+        part_ = tidy.loc[tidy["measure"] == measure, [*keys, *ends]].rename(columns=ends)
+        table = table.merge(part_, on=keys, how="left")
+    apart = tidy[(tidy["measure"] == "false_alarms") & ((tidy["diff_low"] > 0) | (tidy["diff_high"] < 0))]
+    said = "; ".join(
+        f"{r.attribute} {r.group} ({format_value(r.difference, 'points')})" for r in apart.itertuples()
+    )
+    note = f"False alarms differ from all others' beyond noise for: {said or 'no group'} ({len(table)} groups looked at)."
+    return Result(
+        table=table.drop(columns=["warned_from", "warned_to"]),
+        estimand=found.estimand,
+        unit="number",
+        title=found.title,
+        notes=(note, "false_alarms: share warned of among those without the event.", found.notes[-1]),
+        formats={"warned": "share", "false_alarms": "share", "false_alarms_from": "share", "false_alarms_to": "share",
+                 **dict.fromkeys(("AUC", "AUC_from", "AUC_to", "observed_to_expected", "observed_to_expected_from",
+                                  "observed_to_expected_to"), "ratio")},
+        conf_level=found.conf_level,
+    )  # fmt: skip
+
+
+def _params(month: Month) -> WarningParams:
+    try:
+        return load_warning(month.params / "warning.yml")
+    except ParamsError as error:
+        raise NotAvailable(" ".join(str(error).split())) from error
+
+
+def _acting(month: Month, target: str) -> Acting:
+    try:
+        return _params(month).acting(target, month.end)
+    except ParamsError as error:
+        raise NotAvailable(" ".join(str(error).split())) from error
+
+
+def _worked(month: Month, target: str) -> _Worked:
+    return month.shared(f"early warning {target}", lambda: _work(month, target))
+
+
+def _work(month: Month, target: str) -> _Worked:
+    params = _params(month)
+    forbidden = params.forbidden_on(month.end)
+    there = [c for c in forbidden if c in month.book.columns("accounts")]
+    rows = warning_rows(month.book, target=target, columns=there)
+    validation = rolling(rows, target=target, forbidden=forbidden)
+    last = int(rows["month"].max())
+    recent = rows[(rows["month"] >= last - HISTORY) & rows["outcome"].notna()]
+    model = fit_warning(recent, target=target, forbidden=forbidden)
+    loss = None
+    if "balance" in rows:
+        acting = _acting(month, target)
+        loss = loss_of_event(
+            recent.assign(chance=model.score(recent)), given_off=acting.given_off, otherwise=acting.loss
+        )
+    return _Worked(validation, model, rows[rows["month"] == last], loss)
+
+
+def _value(month: Month, target: str) -> Value:
+    worked = _worked(month, target)
+    acting = _acting(month, target)
+    return value_of_acting(worked.validation, acting=acting, loss=worked.loss)
+
+
+def options(month: Month) -> list[Option]:
+    """Acting on the warning, where it pays over the whole range of what acting may bring."""
+    found = []
+    for target in _ACT:
+        try:
+            shown = worth(month, target)
+            held = shown.result
+            if held is None or not len(shown.table):
+                continue
+            acting = held.acting
+        except (NotAvailable, FrameError, ParamsError):
+            continue
+        table = shown.table[(shown.table["rule"] != SAVING) & shown.table["estimate"].notna()]
+        if table.empty:
+            continue
+        # As many as can be acted on, by the parameters: not the threshold that happened to do best.
+        row = table.loc[(table["warned_share"].astype(float) - acting.warned_share).abs().idxmin()]
+        if row["conf_low"] > 0 and row["net_low"] > 0:
+            found.append(_option(target, held, row))
+    return found
+
+
+def _option(target: str, held: Value, row: pd.Series) -> Option:
+    acting, part_ = held.acting, f"warning_worth_{target}"
+    where = {"rule": row["rule"]}
+
+    def money(column: str) -> str:
+        return format_value(row[column], "money")
+
+    figures = tuple(
+        Figure(name=name, value=float(row[column]), part=part_, where=where, column=column)
+        for column, name in (
+            ("estimate", "net a month"),
+            ("conf_low", "its lower end"),
+            ("conf_high", "its upper end"),
+            ("net_low", "net at the lowest effect"),
+            ("accounts", "accounts a month"),
+            ("came_true", "share that came true"),
+            ("caught", "share of the events"),
+            ("cost", "cost a month"),
+        )
+    )
+    low, high = (format_value(v, "share") for v in (acting.effect_low, acting.effect_high))
+    test = settling("acting on the warning", "not acting", smallest=acting.effect * float(row["came_true"]),
+                    baseline=float(row["came_true"]), pace=float(row["accounts"]), horizon=31)  # fmt: skip
+    return Option(
+        key=f"warning_{target}",
+        what=_ACT[target],
+        whom=f"Accounts with a {row['rule']}",
+        area="process",
+        net=float(row["estimate"]),
+        low=float(row["conf_low"]),
+        high=float(row["conf_high"]),
+        words=(
+            f"{format_value(row['accounts'], 'count')} accounts a month, of whom {format_value(row['came_true'], 'share')} would "
+            f"{_EVENT[target]} ({format_value(row['caught'], 'share')} of all who do): a net gain of {money('estimate')} a month "
+            f"({money('conf_low')} to {money('conf_high')}); {money('net_low')} at the lowest effect assumed."
+        ),
+        grade="model",
+        evidence=(
+            f"Who will {_EVENT[target]} is tested on months the model had not seen. That acting prevents "
+            f"{format_value(acting.effect, 'share')} of it ({low} to {high}) is an assumption ({acting.source})."
+        ),
+        cost=float(row["cost"]),
+        cost_words=f"{money('cost')} a month.",
+        legal_risk="Messages before the due date are contacts, too: consent and contact rules hold.",
+        customer_risk="Most of those warned of would have paid: a reminder must not read like a demand.",
+        failing="Among accounts warned of, drawn by lot, those acted on have the event as often as the others.",
+        settle=test,
+        figures=figures,
+    )
+
+
+__all__ = ["drivers", "fair", "named", "options", "stable", "works", "worth"]
