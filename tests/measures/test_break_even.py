@@ -28,7 +28,7 @@ def test_by_hand():
     rows = break_even(CHANNELS, complaint_cost=320.0, share=0.5).table.set_index("channel")
     # a call: (8 + 0.05 · 320) / (0.10 · 0.5)
     assert rows.loc["call", "estimate"] == pytest.approx(480.0)
-    assert rows.loc["call", "needed"] == pytest.approx(24 / (0.5 * 400))
+    assert rows.loc["call", "effect_needed"] == pytest.approx(24 / (0.5 * 400))
     # with costs known for sure, its ends are the cost over the ends of the effect
     ends = 24 / (0.5 * (0.10 + np.array([1, -1]) * 1.959964 * 0.02))
     assert rows.loc["call", ["conf_low", "conf_high"]].tolist() == pytest.approx(ends.tolist(), rel=1e-6)

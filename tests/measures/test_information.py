@@ -64,13 +64,13 @@ def test_draws_at_fault_are_told_at_once():
 def test_acceptability_by_hand():
     effects = {"none": [0, 0, 0, 0], "letter": [1, 1, 1, 1], "visit": [1, 2, 3, 4]}
     costs = {"none": [0] * 4, "letter": [1] * 4, "visit": [5] * 4}
-    found = acceptability(effects, costs, [0, 1, 3]).table.set_index(["willingness", "option"])
+    found = acceptability(effects, costs, [0, 1, 3]).table.set_index(["willingness_to_pay", "option"])
     # at 0: nothing is best; at 1: none and letter are equally good (0), visit never better; at 3: letter 2, visit −2, 1, 4, 7
     assert found["estimate"].tolist() == pytest.approx([1, 0, 0, 0.5, 0.5, 0, 0, 0.5, 0.5])
     assert found.loc[3.0, "net"].tolist() == pytest.approx([0, 2, 2.5])
     assert found.loc[3.0, "frontier"].tolist() == [False, False, True]
     # knowing: 2, 2, 4, 7 against 2.5 on average
-    assert found.loc[(3.0, "visit"), "evpi"] == pytest.approx(3.75 - 2.5)
+    assert found.loc[(3.0, "visit"), "perfect_information"] == pytest.approx(3.75 - 2.5)
 
 
 @given(st.integers(0, 10_000))
@@ -79,10 +79,10 @@ def test_shares_add_to_one_and_the_frontier_has_one_option(seed):
     random = np.random.default_rng(seed)
     effects, costs = random.integers(0, 4, (50, 3)), random.integers(0, 4, (50, 3))
     found = acceptability(effects, costs, [0.0, 0.5, 1, 2])
-    by = found.table.groupby("willingness")
+    by = found.table.groupby("willingness_to_pay")
     assert by["estimate"].sum().tolist() == pytest.approx([1.0] * 4)
     assert by["frontier"].sum().tolist() == [1] * 4
-    assert (found.table["evpi"] >= -1e-12).all()
+    assert (found.table["perfect_information"] >= -1e-12).all()
     assert len(found.frontier()) == 4
 
 

@@ -22,11 +22,17 @@ if TYPE_CHECKING:
 class Acceptability(Result):
     """One row per willingness to pay × option.
 
-    ``table``: willingness, option, ``estimate`` (share of draws in which the option is best) with its Monte-Carlo
-    ``std_error``, net (its expected net benefit), frontier (whether that is the highest) and evpi (what perfect
-    information is worth per decision, at that willingness).
+    ``table``: willingness_to_pay, option, ``estimate`` (share of draws in which the option is best) with its Monte-Carlo
+    ``std_error``, net (its expected net benefit), frontier (whether that is the highest) and
+    perfect_information (what that is worth per decision, at that willingness).
+
+    Attributes
+    ----------
+    of : str
+        What a unit of the effect is called.
     """
 
+    of: str = "one more"
     plottable = True
 
     def frontier(self) -> pd.DataFrame:
@@ -37,13 +43,18 @@ class Acceptability(Result):
         """A curve per option; the frontier is drawn over it in black."""
         ax = new_axes(ax)
         for i, (option, rows) in enumerate(self.table.groupby("option", sort=False)):
-            ax.plot(rows["willingness"], rows["estimate"], color=PALETTE[i % len(PALETTE)], label=str(option))
+            ax.plot(
+                rows["willingness_to_pay"],
+                rows["estimate"],
+                color=PALETTE[i % len(PALETTE)],
+                label=str(option),
+            )
         best = self.frontier()
-        ax.plot(best["willingness"], best["estimate"], "k:", linewidth=2.4, label="frontier")
+        ax.plot(best["willingness_to_pay"], best["estimate"], "k:", linewidth=2.4, label="frontier")
         ax.set_ylim(0, 1)
         percent_axis(ax)
         ax.xaxis.set_major_formatter(short_money)
-        ax.set_xlabel("What one more is worth")
+        ax.set_xlabel(f"What {self.of} is worth")
         ax.set_ylabel("Share of draws in which it is best")
         legend(ax)
         return titled(ax, self.title)
@@ -54,6 +65,7 @@ def acceptability(
     costs: Any,
     willingness: Sequence[float] | float,
     *,
+    of: str = "one more",
     title: str = "How often each option is the best one",
 ) -> Acceptability:
     """Cost-effectiveness acceptability curves, and their frontier.
@@ -69,7 +81,8 @@ def acceptability(
         Draws × options: a column per option, or option → draws. The same options and draws in both.
     willingness : float or list of float
         λ, each ≥ 0.
-    title : str
+    of, title : str
+        What a unit of the effect is called (an extra cure), and the heading.
 
     Returns
     -------
@@ -114,13 +127,22 @@ def acceptability(
         for j, option in enumerate(gains):
             error = float(np.sqrt(share[j] * (1 - share[j]) / len(net)))
             rows.append((price, option, share[j], error, means[j], j == int(means.argmax()), evpi))
-    columns = ["willingness", "option", "estimate", "std_error", "net", "frontier", "evpi"]
+    columns = [
+        "willingness_to_pay",
+        "option",
+        "estimate",
+        "std_error",
+        "net",
+        "frontier",
+        "perfect_information",
+    ]
     return Acceptability(
         table=pd.DataFrame(rows, columns=columns),
         estimand=f"Share of {len(gains):,} draws in which the option is best",
         unit="share",
         title=title,
+        of=of,
         formats={
-            "estimate": "Best in", "willingness": "money", "net": "money2", "evpi": "money2",
+            "estimate": "Best in", "willingness_to_pay": "money", "net": "money2", "perfect_information": "money2",
         },
     )  # fmt: skip

@@ -25,7 +25,7 @@ class BreakEven(Result):
     """Break-even amounts; one row per group of the effects.
 
     ``table``: the groups, ``cost`` (of one treated account, complaints included), ``effect, effect_low,
-    effect_high``, ``amount`` and ``needed`` (the least effect that pays at that amount), ``estimate, std_error,
+    effect_high``, ``amount`` and ``effect_needed`` (the least effect that pays at that amount), ``estimate, std_error,
     conf_low, conf_high`` (the break-even amount) and ``reading`` (one sentence).
     """
 
@@ -95,7 +95,7 @@ def break_even(
     Examples
     --------
     >>> found = break_even(0.05, 180.0, std_error=0.01, amount=2000.0)
-    >>> found.table[["estimate", "conf_low", "conf_high", "needed"]].round(2).values.tolist()
+    >>> found.table[["estimate", "conf_low", "conf_high", "effect_needed"]].round(2).values.tolist()
     [[3600.0, 2586.22, 5920.98, 0.09]]
     >>> print(break_even(0.02, 180.0, std_error=0.02).table["reading"][0])
     Cannot be told: the effect's interval holds 0. Below 3,041 it does not pay even at the upper end of that interval.
@@ -128,7 +128,7 @@ _FORMATS = {
     "effect": "points",
     "effect_low": "hidden",
     "effect_high": "hidden",
-    "needed": "points",
+    "effect_needed": "points",
 }
 
 
@@ -229,7 +229,7 @@ def _one(
         "effect_low": low,
         "effect_high": high,
         "amount": row["amount"],
-        "needed": cost / (row["share"] * row["amount"]),
+        "effect_needed": cost / (row["share"] * row["amount"]),
         "estimate": np.nan,
         "std_error": np.nan,
         "conf_low": np.nan,
@@ -274,8 +274,8 @@ def _quantiles(cost: float, of_cost: float, effects: np.ndarray, level: float) -
 def _reading(found: dict[str, Any], share: float) -> str:
     money = lambda value: format_value(value, "money")  # noqa: E731
     needed = ""
-    if np.isfinite(found["needed"]):
-        points = format_value(found["needed"], "points").lstrip("+")
+    if np.isfinite(found["effect_needed"]):
+        points = format_value(found["effect_needed"], "points").lstrip("+")
         needed = f" To pay at {money(found['amount'])} it must raise the outcome by {points}."
     if np.isnan(found["effect"]):
         return f"Not known: there is no effect to go by.{needed}"
