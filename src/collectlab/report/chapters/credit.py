@@ -1,0 +1,67 @@
+"""Chapter 5: what collection tells credit approval."""
+
+from __future__ import annotations
+
+from collectlab.core.errors import NotAvailable
+from collectlab.core.tables import format_value, readable
+from collectlab.policy.credit import CreditLoss, credit_loss
+from collectlab.policy.options import Figure, Option
+from collectlab.report.month import Month
+from collectlab.report.parts import part
+
+#: What a segment is made of, where the accounts have it; else the region.
+SEGMENTS = ("product", "origination_channel")
+
+
+@part
+def segments(month: Month) -> CreditLoss:
+    """New loans gone bad and not cured for good, by origination segment."""
+    have = month.book.columns("accounts")
+    by = [c for c in SEGMENTS if c in have] or [c for c in ("region",) if c in have]
+    if not by:
+        raise NotAvailable("the accounts table has no product, origination channel or region.")
+    return month.counted(credit_loss, by=by)
+
+
+def options(month: Month) -> list[Option]:
+    """A review of each origination segment that is surely worse than its score bands."""
+    shown = segments(month)
+    if shown.result is None or "difference_low" not in shown.table:
+        return []
+    rows = shown.table[shown.table["difference_low"].notna() & (shown.table["difference_low"] > 0)]
+    return [_option(shown.result, row) for _, row in rows.iterrows()]
+
+
+def _option(held: CreditLoss, row) -> Option:
+    where = {c: row[c] for c in held.by}
+    segment = ", ".join(str(readable(v)) for v in where.values())
+
+    def figure(name: str, column: str) -> Figure:
+        return Figure(name=name, value=float(row[column]), part="credit_segments", column=column, where=where)
+
+    share, expected = (format_value(row[c], "share") for c in ("estimate", "expected"))
+    low, high = (format_value(row[c], "points") for c in ("difference_low", "difference_high"))
+    return Option(
+        key=f"credit_{'_'.join(str(v) for v in where.values())}",
+        what="Review how these loans are approved, and hold back their growth until it is done",
+        whom=f"new loans: {segment}",
+        area="credit_approval",
+        words=f"{share} of these loans go bad early and are not cured for good; loans of the same score bands in other "
+        f"segments: {expected} (difference {low} to {high}).",
+        grade="counted",
+        evidence=f"{row['loans']:,.0f} loans at equal age, within score bands; only granted loans are seen, so it says where to "
+        "look, not what approval caused.",
+        cost_words="The reviewers' time, and loans not granted meanwhile.",
+        legal_risk="A rule that follows from the review must not rest on protected characteristics.",
+        customer_risk="Good applicants of the segment wait or are refused during the review.",
+        failing="The next two quarters' loans of the segment do as others' of their score bands.",
+        settle="Grant by the present and by the reviewed rule, drawn by chance at the margin of approval, and compare after "
+        "six months on book.",
+        figures=(
+            figure("not cured for good", "estimate"),
+            figure("expected", "expected"),
+            figure("difference from", "difference_low"),
+            figure("difference to", "difference_high"),
+            figure("loans", "loans"),
+        ),
+    )  # fmt: skip
