@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from collectlab.core.plots import PALETTE, legend, new_axes, titled
 from collectlab.core.results import Result
 from collectlab.policy.forecast.history import BUCKETS, History, history
 from collectlab.policy.forecast.model import LAST_STEPS, MIN_STEPS
-from collectlab.policy.forecast.result import MEASURES, SEED, WORDS, forecast
+from collectlab.policy.forecast.result import MEASURES, SEED, WORDS, forecast, in_words
 from collectlab.policy.forecast.rivals import RIVALS
 
 if TYPE_CHECKING:
@@ -30,15 +30,38 @@ PATHS = 600
 class Backtest(Result):
     """How far forecasts were off.
 
-    ``table``: measure, ahead, method, times (how many forecasts), estimate (mean absolute error), rmse, bias (mean of
-    forecast − happened), scaled (mean absolute error ÷ mean absolute month-to-month change up to the origin),
-    of_naive (mean absolute error ÷ naive's), inside_80 and inside_95 (share of what happened inside the
-    roll-forward's intervals), unit. ``errors`` has a row for each forecast: measure, origin, month, ahead, method,
+    ``table``: measure, ahead, method, forecasts (how many), estimate (mean absolute error), rmse, bias (mean of
+    forecast − happened), scaled (mean absolute error ÷ mean absolute
+    month-to-month change up to the origin), of_naive (mean absolute error ÷ naive's), inside_80 and inside_95 (share
+    of what happened inside the roll-forward's intervals), unit. ``errors`` has a row for each forecast: measure, origin, month, ahead, method,
     forecast, happened, scale, and the ends of the roll-forward's intervals.
     """
 
     errors: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     plottable = True
+
+    def display_table(self) -> pd.DataFrame:
+        """The table as people read it."""
+        return in_words(super().display_table())
+
+    def short(self) -> Backtest:
+        """A row for each measure and horizon: the roll-forward's error, and every method's ÷ naive's."""
+        own = self.table[self.table["method"] == OWN].set_index(["measure", "ahead"])
+        wide = self.table.pivot_table(
+            index=["measure", "ahead"], columns="method", values="of_naive", sort=False
+        )
+        wide = wide.reindex(columns=[OWN, *(name for name in RIVALS if name != "naive")], index=own.index)
+        wide.columns = [str(c).replace(" ", "_").replace("-", "_") for c in wide.columns]
+        kept = own[["forecasts", "estimate", "inside_80", "inside_95", "unit"]]
+        table = pd.concat(
+            [kept[["forecasts", "estimate"]], wide, kept[["inside_80", "inside_95", "unit"]]], axis=1
+        )
+        said = tuple(self.says(measure) for measure in dict.fromkeys(self.table["measure"]))
+        formats = {c: "ratio" for c in wide.columns} | {
+            "ahead": "count", "forecasts": "count", "estimate": "Mean absolute error", "inside_80": "share",
+            "inside_95": "share",
+        }  # fmt: skip
+        return replace(self, table=table.reset_index(), notes=(*said, *self.notes), formats=formats)
 
     def says(self, measure: str) -> str:
         """In a sentence, how far ahead the roll-forward is nearer than the naive forecast, and where it is not."""
@@ -57,9 +80,12 @@ class Backtest(Result):
 
     def plot(self, ax: Axes | None = None, *, measure: str = "past_due") -> Axes:
         """Mean absolute error by months ahead, a line for each method."""
-        rows = self.table[self.table["measure"] == measure]
+        table = _summary(self.errors)
+        rows = table[table["measure"] == measure]
         if rows.empty:
-            raise FrameError(f"no measure {measure!r}. Allowed: {first_few(list(dict.fromkeys(self.table['measure'])))}.")
+            raise FrameError(
+                f"no measure {measure!r}. Allowed: {first_few(list(dict.fromkeys(table['measure'])))}."
+            )
         ax = new_axes(ax)
         for i, (method, part) in enumerate(rows.groupby("method", sort=False)):
             shown = {"color": PALETTE[i], "linewidth": 2.2 if method == OWN else 1.3, "marker": "osD^v"[i]}
@@ -131,7 +157,7 @@ def backtest(
     >>> from collectlab.book.simulate import simulate as simulated
     >>> book = open_book(simulated(accounts=300, months=16, problems=(), truth_accounts=0).book_tables, name="bank")
     >>> test = backtest(book, months=2, measures=("past_due",))
-    >>> test.table[["ahead", "method", "times"]].head(3).values.tolist()
+    >>> test.table[["ahead", "method", "forecasts"]].head(3).values.tolist()
     [[1, 'roll-forward', 4], [1, 'naive', 4], [1, 'seasonal naive', 4]]
     """
     if unknown := [m for m in measures if m not in MEASURES]:
@@ -156,7 +182,6 @@ def backtest(
     table = _summary(errors)
     if at is not None:
         table = table[table["ahead"].isin(list(at))]
-    there = list(dict.fromkeys(errors["measure"]))
     return Backtest(
         table=table,
         estimand="Mean absolute error of forecasts made at past months from what was known then",
@@ -167,10 +192,10 @@ def backtest(
             "error of the last value. Errors of neighbouring months hang together, so small differences mean little.",
         ),
         formats={
-            "ahead": "count", "times": "count", "estimate": "Mean absolute error", "rmse": "hidden", "bias": "hidden",
+            "ahead": "count", "forecasts": "count", "estimate": "Mean absolute error", "rmse": "hidden", "bias": "hidden",
             "scaled": "ratio", "of_naive": "ratio", "inside_80": "share", "inside_95": "share",
         },
-        errors=errors[errors["measure"].isin(there)],
+        errors=errors,
     )  # fmt: skip
 
 
@@ -237,7 +262,7 @@ def _summary(errors: pd.DataFrame) -> pd.DataFrame:
                  float(error.mean()), float(scaled.mean()), float(error.abs().mean()) / of if of > 0 else np.nan,
                  *inside, MEASURES[str(measure)]]
             )  # fmt: skip
-    columns = ["measure", "ahead", "method", "times", "estimate", "rmse", "bias", "scaled", "of_naive", "inside_80",
+    columns = ["measure", "ahead", "method", "forecasts", "estimate", "rmse", "bias", "scaled", "of_naive", "inside_80",
                "inside_95", "unit"]  # fmt: skip
     table = pd.DataFrame(rows, columns=columns)
     order = {m: i for i, m in enumerate(MEASURES)}

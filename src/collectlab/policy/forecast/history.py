@@ -178,9 +178,11 @@ def history(book: Any, *, buckets: Sequence[int] = BUCKETS) -> History:
     months = np.sort(seen.to_numpy(int))
     at = (np.searchsorted(months, cells["month"]), cells["state"].to_numpy(int), cells["to"].to_numpy(int))
     shape = (len(months), b, b + len(ABSORBING) + 1)
-    n, due, due_to = (sums_at(at, cells[c], shape) for c in ("n", "due", "due_to"))
+    n, due, due_to = (sums_at(at, cells[c], shape).astype(np.int64) for c in ("n", "due", "due_to"))
     stepped = np.isin(months + 1, months)[:, None, None]
-    paid, paid_known = _paid(book, now, months, b) if is_book(book) and book.has("payments") else (None, (0, 0))
+    paid, paid_known = (
+        _paid(book, now, months, b) if is_book(book) and book.has("payments") else (None, (0, 0))
+    )
     return History(
         months=months,
         stock=n.sum(axis=2),
@@ -193,7 +195,9 @@ def history(book: Any, *, buckets: Sequence[int] = BUCKETS) -> History:
     )
 
 
-def _paid(book: Any, now: nw.LazyFrame, months: np.ndarray, buckets: int) -> tuple[np.ndarray | None, tuple[int, int]]:
+def _paid(
+    book: Any, now: nw.LazyFrame, months: np.ndarray, buckets: int
+) -> tuple[np.ndarray | None, tuple[int, int]]:
     """Cents paid in the month after, by month and bucket of the account; and the months with payments."""
     payments = (
         book.table("payments")
@@ -213,7 +217,11 @@ def _paid(book: Any, now: nw.LazyFrame, months: np.ndarray, buckets: int) -> tup
     if cells.empty or cells.loc[cells["state"] > 0, "cents"].sum() <= 0:
         return None, (0, 0)
     at = (np.searchsorted(months, cells["month"]), cells["state"].to_numpy(int))
-    return sums_at(at, cells["cents"], (len(months), buckets)), (int(known["first"].iloc[0]) + 1, int(known["last"].iloc[0]) + 1)
+    paid = sums_at(at, cells["cents"], (len(months), buckets)).astype(np.int64)
+    return paid, (
+        int(known["first"].iloc[0]) + 1,
+        int(known["last"].iloc[0]) + 1,
+    )
 
 
 def _state(bounds: Sequence[int]) -> nw.Expr:

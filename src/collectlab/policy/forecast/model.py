@@ -72,7 +72,10 @@ class Rates:
 
     def of(self, path: int) -> Rates:
         """Those of one path, as one."""
-        own = (None if v is None else v[path : path + 1] for v in (self.move, self.enter, self.due, self.due_enter, self.paid))
+        own = (
+            None if v is None else v[path : path + 1]
+            for v in (self.move, self.enter, self.due, self.due_enter, self.paid)
+        )
         return Rates(*own)  # type: ignore[arg-type]
 
 
@@ -82,7 +85,9 @@ def fit(history: History, last: int = LAST_STEPS) -> Model:
     if len(steps) < MIN_STEPS:
         n = len(history.months)
         known = "one month" if n == 1 else f"{n} months, {len(steps)} of them followed by the next"
-        raise NotAvailable(f"this book has {known}; a forecast needs {MIN_STEPS} steps from one month to the next.")
+        raise NotAvailable(
+            f"this book has {known}; a forecast needs {MIN_STEPS} steps from one month to the next."
+        )
     used = steps[-last:]
     b = len(history.bounds)
     entries = history.stock[used + 1] - history.moves[used][:, :, :b].sum(axis=1)
@@ -171,7 +176,7 @@ def expected(r: Rates, stock: np.ndarray, due: np.ndarray | None, tilt: dict[str
             share = (move * event).sum(axis=2)  # (P, B)
             times = odds_times(share, tilt[name][:, None])
             rest = np.where(share < 1, (1 - share * times) / np.where(share < 1, 1 - share, 1), 1)
-            happens = event.any(axis=1)[None, :, None]
+            happens = np.asarray(event.any(axis=1))[None, :, None]
             factor = np.where(event, times[:, :, None], np.where(happens, rest[:, :, None], 1.0))
             move = move * factor
             brought = None if brought is None else brought * factor[:, :, :b]
@@ -197,7 +202,7 @@ def _season(model: Model, month: int) -> dict[str, np.ndarray]:
 def _noise(model: Model) -> np.ndarray:
     """How far each used month was from what all used months' rates say, made comparable across sizes."""
     h, used = model.history, model.used
-    k, b = len(used), len(h.bounds)
+    b = len(h.bounds)
     # Against the rates of the months around it: where rates wander, those of today say nothing of its noise.
     months = h.months[used]
     near = np.exp2(-np.abs(months[:, None] - months[None, :]) / HALF_LIFE)
@@ -237,11 +242,14 @@ def simulate(model: Model, months: int, paths: int, rng: np.random.Generator) ->
     # off, so that what the wandering multiplies keeps its mean.
     behind = 1 / (np.exp2(2 / HALF_LIFE) - 1)
     levels = {
-        name: np.sqrt(behind * w) * rng.standard_normal(paths) - behind * w / 2 for name, w in model.wander.items()
+        name: np.sqrt(behind * w) * rng.standard_normal(paths) - behind * w / 2
+        for name, w in model.wander.items()
     }
     stock = np.broadcast_to(h.stock[-1].astype(float), (paths, b))
     due = None if r.due is None or h.due is None else np.broadcast_to(h.due[-1].astype(float), (paths, b))
-    spread = np.sqrt((k - 1) / rng.chisquare(k - 1, size=(paths, 1)))  # their size is not known either: Student's t
+    spread = np.sqrt(
+        (k - 1) / rng.chisquare(k - 1, size=(paths, 1))
+    )  # their size is not known either: Student's t
     out: dict[str, list[np.ndarray]] = {"accounts": [], "charged_off": [], "due": [], "recovered": []}
     for step in range(1, months + 1):
         tilt = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ import pandas as pd
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.jackknife import check_level
 from collectlab.core.results import Result
+from collectlab.core.tables import format_value
 from collectlab.policy.forecast.backtest import origins_of
 from collectlab.policy.forecast.history import BUCKETS, History, history
 from collectlab.policy.forecast.model import LAST_STEPS
-from collectlab.policy.forecast.result import MEASURES, SEED, WORDS, forecast
+from collectlab.policy.forecast.result import MEASURES, SEED, WORDS, forecast, in_words
 
 PATHS = 1_000
 AHEAD = (1, 3, 6)
@@ -24,12 +25,18 @@ AHEAD = (1, 3, 6)
 @dataclass(frozen=True, kw_only=True)
 class Record(Result):
     """``table``: measure, ahead, made (the month the forecast was made in), estimate, std_error, conf_low, conf_high,
-    happened, inside (whether the interval holds it), times (forecasts so far ahead over the last months) and held
+    happened, inside (whether the interval holds it), forecasts (forecasts so far ahead over the last months) and held
     (how many of their intervals held what happened), unit. ``months`` has a row for each of them.
     """
 
     months: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
     month: str = ""
+
+    def display_table(self) -> pd.DataFrame:
+        """The table as people read it, what happened in its own unit."""
+        told = [format_value(v, u) for v, u in zip(self.table["happened"], self.table["unit"])]
+        shown = replace(self, table=self.table.assign(happened=told))
+        return in_words(Result.display_table(shown))
 
     def says(self) -> tuple[str, ...]:
         """In words: last month's forecasts that missed, and the record of those one month ahead."""
@@ -38,11 +45,11 @@ class Record(Result):
         said = "Last month's intervals hold all that happened." if missed.empty else (
             f"Outside last month's interval: {'; '.join(_way(r) for r in missed.itertuples())}."
         )  # fmt: skip
-        times, held = int(rows["times"].sum()), int(rows["held"].sum())
+        forecasts, held = int(rows["forecasts"].sum()), int(rows["held"].sum())
         return (
             said,
-            f"One month ahead, {held} of the last {times} intervals held what happened; at {self.conf_level:.0%} "
-            f"about {self.conf_level * times:.0f} would.".replace("%", " %"),
+            f"One month ahead, {held} of the last {forecasts} intervals held what happened; at {self.conf_level:.0%} "
+            f"about {self.conf_level * forecasts:.0f} would.".replace("%", " %"),
         )
 
 
@@ -94,7 +101,9 @@ def last_forecast(
     """
     check_level(conf_level)
     ahead = list(dict.fromkeys(ahead))
-    if not ahead or any(isinstance(a, bool) or not isinstance(a, (int, np.integer)) or not 1 <= a <= 60 for a in ahead):
+    if not ahead or any(
+        isinstance(a, bool) or not isinstance(a, (int, np.integer)) or not 1 <= a <= 60 for a in ahead
+    ):
         raise FrameError(f"ahead is {ahead!r}. Allowed: whole months from 1 to 60.")
     if isinstance(record, bool) or not isinstance(record, int) or not 1 <= record <= 120:
         raise FrameError(f"record is {record!r}. Allowed: whole months from 1 to 120.")
@@ -129,18 +138,20 @@ def last_forecast(
             if 1 in ahead
             else f"no forecast of {this} could have been made so long before."
         )
-    counts = months.groupby(["measure", "ahead"])["inside"].agg(times="size", held="sum").reset_index()
+    counts = months.groupby(["measure", "ahead"])["inside"].agg(forecasts="size", held="sum").reset_index()
     table = table.merge(counts, on=["measure", "ahead"], how="left")
     table = table.sort_values(
         ["measure", "ahead"], key=lambda c: c.map(list(MEASURES).index) if c.name == "measure" else c
     )
     return Record(
-        table=table[[*[c for c in columns if c not in ("month", "unit")], "times", "held", "unit"]],
+        table=table[[*[c for c in columns if c not in ("month", "unit")], "forecasts", "held", "unit"]],
         estimand=f"What was forecast for {this} one month and more before, from what was known then",
         unit="number",
         title=f"Earlier forecasts of {this}, and what happened",
-        notes=(f"Held: how many of the intervals of forecasts so far ahead, over the last {record} months, held what happened.",),
-        formats={"ahead": "count", "estimate": "Forecast", "times": "count", "held": "count"},
+        notes=(
+            f"Held: how many of the intervals of forecasts so far ahead, over the last {record} months, held what happened.",
+        ),
+        formats={"ahead": "count", "estimate": "Forecast", "forecasts": "count", "held": "count"},
         conf_level=conf_level,
         months=months,
         month=this,

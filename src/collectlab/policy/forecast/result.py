@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.columns import month_text
-from collectlab.core.errors import FrameError, NotAvailable
+from collectlab.core.errors import FrameError
 from collectlab.core.jackknife import check_level
 from collectlab.core.plots import PALETTE, month_ticks, new_axes, titled, unit_axis
 from collectlab.core.results import Result
@@ -72,6 +72,10 @@ class Forecast(Result):
         check_level(conf_level)
         return replace(self, table=_table(self.paths, self.origin, conf_level), conf_level=conf_level)
 
+    def display_table(self) -> pd.DataFrame:
+        """The table as people read it."""
+        return in_words(super().display_table())
+
     def by_bucket(self, ahead: Sequence[int] = (1, 3, 6, 12)) -> Result:
         """Accounts by bucket so many months ahead, those beyond the forecast left out."""
         rows = []
@@ -79,7 +83,9 @@ class Forecast(Result):
             if a > self.buckets.shape[1]:
                 continue
             for i, label in enumerate(self.labels):
-                rows.append([a, _later(self.origin, a), label, *_spread(self.buckets[:, a - 1, i], self.conf_level)])
+                rows.append(
+                    [a, _later(self.origin, a), label, *_spread(self.buckets[:, a - 1, i], self.conf_level)]
+                )
         columns = ["ahead", "month", "days_past_due", "estimate", "std_error", "conf_low", "conf_high"]
         return Result(
             table=pd.DataFrame(rows, columns=columns),
@@ -95,26 +101,24 @@ class Forecast(Result):
         if measure not in self.paths:
             raise FrameError(f"no measure {measure!r}. Allowed: {', '.join(self.paths)}.")
         ax = new_axes(ax)
-        past = self.past.tail(24)
-        rows = self.table[self.table["measure"] == measure]
-        months = [*past["month"], *rows["month"]]
-        n = len(past)
+        past, paths = self.past.tail(24), self.paths[measure]
+        n, ahead = len(past), paths.shape[1]
         now = past[measure].to_numpy(float)
         ax.plot(range(n), now, color="#444444", linewidth=1.7, marker="o", markersize=3, label="happened")
-        x = np.arange(n - 1, n + len(rows))
-        for level, shade in ((self.conf_level, 0.13), (0.8, 0.22)):
-            ends = np.array([_spread(p, level)[2:] for p in self.paths[measure].T])
-            low, high = (np.concatenate([now[-1:], ends[:, i]]) for i in (0, 1))
+        x = np.arange(n - 1, n + ahead)
+        found = {level: np.array([_spread(p, level) for p in paths.T]) for level in (self.conf_level, 0.8)}
+        for shade, (level, spread) in zip((0.13, 0.22), found.items()):
+            low, high = (np.concatenate([now[-1:], spread[:, i]]) for i in (2, 3))
             label = f"{level:.0%} interval".replace("%", " %")
             ax.fill_between(x, low, high, color=PALETTE[0], alpha=shade, linewidth=0, label=label)
-        ax.plot(
-            x, np.concatenate([now[-1:], rows["estimate"]]), "--", color=PALETTE[0], linewidth=1.7, label="forecast"
-        )
+        mean = np.concatenate([now[-1:], found[self.conf_level][:, 0]])
+        ax.plot(x, mean, "--", color=PALETTE[0], linewidth=1.7, label="forecast")
+        months = [*past["month"], *(_later(self.origin, a + 1) for a in range(ahead))]
         ax.set_ylim(bottom=0)
         month_ticks(ax, months)
         unit_axis(ax, MEASURES[measure], "y")
         ax.legend(frameon=False, fontsize=8.5, loc="lower left")
-        return titled(ax, f"{WORDS[measure]}: the next {len(rows)} months")
+        return titled(ax, f"{WORDS[measure]}: the next {ahead} months")
 
 
 def forecast(
@@ -140,11 +144,14 @@ def forecast(
     newly overdue, :math:`\rho_b` the money paid in the next month by an account of bucket b. Falling behind, coming
     back and paying have month-of-year effects where two years are known, shrunk towards none.
 
-    Prediction intervals are quantiles of simulated paths. Each path has rates of its own: the months weighted anew
-    by weights that hang together over three months (a Bayesian bootstrap of blocks), which is the rates'
-    uncertainty. Each month of a path has noise drawn from how far the whole months of the past were from what the
-    rates said, all buckets, amounts and money together, so that it is as much larger than that of independent
-    accounts as it was seen to be.
+    Rates count a month half as much for every three months that it lies further back.
+
+    Prediction intervals are quantiles of simulated paths. Each path has rates of its own: the months are weighted
+    anew (a Bayesian bootstrap of whole months), and falling behind, coming back, rolling on and paying wander from
+    month to month as much as they were seen to (:func:`~collectlab.policy.forecast.season.wander`). Each month of a
+    path has noise drawn from how far the whole months of the past were from what the rates around them say, all
+    buckets, amounts and money together (Student's t with their covariance), so that it is as much larger than that of
+    independent accounts as it was seen to be.
 
     Parameters
     ----------
@@ -224,6 +231,12 @@ def forecast(
     )
 
 
+def in_words(shown: pd.DataFrame) -> pd.DataFrame:
+    """A table for people with the measures' full names."""
+    names = {key.replace("_", " "): words for key, words in WORDS.items()}
+    return shown.assign(Measure=[names.get(v, v) for v in shown["Measure"]]) if "Measure" in shown else shown
+
+
 def _measures(counted: History, drawn: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The paths (paths, months) of each measure, in the order of MEASURES."""
     accounts = drawn["accounts"]
@@ -274,7 +287,11 @@ def _notes(model: Model) -> tuple[str, ...]:
         notes.append("No seasons: they need each month of the year at least twice.")
     else:
         of = {"fall": "falling behind", "back": "coming back", "on": "rolling on", "pay": "paying"}
-        told = [f"{of[n]} (about ±{100 * s.strength:.0f} %)" for n, s in model.seasons.items() if s.strength > 0.005]
+        told = [
+            f"{of[n]} (about ±{100 * s.strength:.0f} %)"
+            for n, s in model.seasons.items()
+            if s.strength > 0.005
+        ]
         notes.append(
             f"Month-of-year effects, shrunk towards none: {', '.join(told)}."
             if told
@@ -287,6 +304,3 @@ def _notes(model: Model) -> tuple[str, ...]:
     if h.due is None:
         notes.append("The book has no amounts past due, so the amount overdue is left out.")
     return tuple(notes)
-
-
-__all__ = ["MEASURES", "WORDS", "Forecast", "NotAvailable", "forecast"]

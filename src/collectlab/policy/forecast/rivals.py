@@ -68,7 +68,7 @@ def smoothed(values: np.ndarray, months: int) -> np.ndarray:
     with warnings.catch_warnings():
         # A rival's search that stops short of its optimum still gives the forecast its users would have had.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return np.asarray(model.fit().forecast(months)) * scale
+        return np.asarray(model.fit(use_brute=False).forecast(months)) * scale
 
 
 RIVALS: Mapping[str, Callable[[np.ndarray, int], np.ndarray]] = MappingProxyType(

@@ -82,7 +82,7 @@ def odds_times(share: np.ndarray, effect: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> float(odds_times(np.array(0.5), np.log(3.0)))
+    >>> round(float(odds_times(np.array(0.5), np.log(3.0))), 6)
     1.5
     """
     up = np.exp(effect)
@@ -130,5 +130,10 @@ def wander(values: np.ndarray, months: np.ndarray) -> float:
     if slope <= 0:
         return 0.0
     # Of pure noise the slope's standard deviation is about 2 / n times the noise's variance (by simulation).
-    unsure = 2 / len(values) * max(float(np.average(mean, weights=pairs) - slope * np.average(k, weights=pairs)), 0) / 2
+    unsure = (
+        2
+        / len(values)
+        * max(float(np.average(mean, weights=pairs) - slope * np.average(k, weights=pairs)), 0)
+        / 2
+    )
     return slope * max(0.0, 1 - (unsure / slope) ** 2)
