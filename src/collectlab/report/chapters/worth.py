@@ -130,7 +130,9 @@ def increments(month: Month) -> Incremental:
 
 
 def _increments(month: Month) -> Incremental:
-    found, notes = [], []
+    _flows(month)  # where nothing has a price, that is the answer
+    found: list[Incremental] = []
+    notes: list[str] = []
     for make in (_drawn, _chosen):
         try:
             found += make(month, notes)
