@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core import plots
-from collectlab.core.params import load_params
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
 from collectlab.policy.plan.compare import plan_values, state_parts
+from collectlab.policy.plan.limits import Limits, load_limits
 from collectlab.policy.plan.model import DecisionModel, decision_model
-from collectlab.policy.plan.rows import EXITS, States, decision_rows
+from collectlab.policy.plan.rows import EXITS, decision_rows
 from collectlab.policy.plan.solve import allocate
+from collectlab.policy.plan.states import States
 from collectlab.policy.plan.value import occupancy, value
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Draws behind the intervals: enough for two figures, few enough to redraw at once.
 DRAWS = 60
+#: The capacities that a slider moves; the others of capacity.yml hold as they are.
+MOVED = ("agent_hours", "visits")
 #: Days past due on which the second and the late stage may begin; the others are fixed.
 SECOND_STAGE = (8, 15, 22)
 LATE_STAGE = (75, 90, 120)
@@ -120,9 +122,7 @@ class Desk:
     """The rows of a book, counted once, and where the sliders stand at first."""
 
     rows: pd.DataFrame
-    prices: Mapping[str, float]
-    agent_hour: float
-    capacity_params: Mapping[str, Any] | None
+    limits: Limits
     start: Setting
     _models: dict[tuple[int, int], DecisionModel] = field(default_factory=dict, repr=False, compare=False)
 
@@ -140,7 +140,13 @@ class Desk:
         key = (int(second_stage), int(late_stage))
         if key not in self._models:
             rows = restated(self.rows, (1, key[0], 30, 60, key[1], 180))
-            self._models[key] = decision_model(rows, capacity_params=self.capacity_params, draws=DRAWS)
+            self._models[key] = decision_model(
+                rows,
+                capacity_params=self.limits.minutes,
+                prices=self.limits.prices,
+                annual_rate=self.limits.annual_rate,
+                draws=DRAWS,
+            )
         return self._models[key]
 
     def look(self, **moved: float) -> Look:
@@ -162,15 +168,15 @@ class Desk:
         """
         setting = replace(self.start, **moved)
         model = self.model(setting.second_stage, setting.late_stage)
-        model = priced(
-            model, {**self.prices, "complaints": setting.complaint}, setting.agent_hour - self.agent_hour
-        )
-        capacity = {k: getattr(setting, k) for k in ("agent_hours", "visits")}
-        plan = allocate(model, capacity, uncertain=False)
+        dearer = setting.agent_hour - self.limits.hour_cost
+        model = priced(model, {**self.limits.prices, "complaints": setting.complaint}, dearer)
+        capacity = {**self.limits.at_least_today(model)[0], **{k: getattr(setting, k) for k in MOVED}}
+        forbidden = self.limits.forbidden(model) & ~(model.in_force > 0)
+        plan = allocate(model, capacity, forbidden=forbidden, uncertain=False)
         values = plan_values(
             model, {"as now": model.in_force, "best plan": plan.best}, [("best plan", "as now")]
         )
-        limits = _limits(model, capacity, plan)
+        limits = _limits(model, {k: capacity[k] for k in MOVED}, plan)
         return Look(
             table=_by_stage(model, plan.best),
             estimand="what to do by days past due so that most money comes in net within the limits",
@@ -209,7 +215,7 @@ def open_desk(book: Book | str | Path, params: str | Path = "params", *, month: 
     ----------
     book : Book, or what :func:`collectlab.open_book` takes
     params : path
-        Folder with costs.yml.
+        Folder with capacity.yml and costs.yml.
     month : str, optional
         ``YYYY-MM``: as known at its end; by default all of the book.
 
@@ -237,16 +243,17 @@ def open_desk(book: Book | str | Path, params: str | Path = "params", *, month: 
     if month is not None:
         year, number = (int(part) for part in month.split("-"))
         book = book.until((pd.Timestamp(year, number, 1) + pd.offsets.MonthEnd(0)).date())
-    costs = load_params(Path(params) / "costs.yml").on(book.as_of).numbers()
-    minutes = _capacity_params(Path(params), book.as_of)
-    prices = {"complaints": costs.get("complaint", 0.0), "owed": costs.get("funding_rate", 0.0) / 12}
-    rows = decision_rows(book, unit_costs=costs)
-    empty = Setting(
-        agent_hours=0, visits=0, agent_hour=costs.get("agent_hour", 0.0), complaint=prices["complaints"]
+    limits = load_limits(params, book.as_of)
+    if limits.hour_cost != limits.hour_cost:  # no price of an hour: the slider starts from none
+        limits = replace(limits, hour_cost=0.0)
+    rows = decision_rows(book, unit_costs=limits.unit_costs)
+    start = Setting(
+        agent_hours=0, visits=0, agent_hour=limits.hour_cost, complaint=limits.prices["complaints"]
     )
-    desk = Desk(rows=rows, prices=prices, agent_hour=empty.agent_hour, capacity_params=minutes, start=empty)
-    now = value(desk.model(), desk.model().in_force).amounts
-    start = replace(empty, **{k: float(np.ceil(now[k])) for k in ("agent_hours", "visits")})
+    desk = Desk(rows=rows, limits=limits, start=start)
+    there = limits.at_least_today(desk.model())[0]
+    today = value(desk.model(), desk.model().in_force).amounts
+    start = replace(start, **{k: float(np.ceil(there.get(k, today[k]))) for k in MOVED})
     return replace(desk, start=start, _models=desk._models)
 
 
@@ -307,11 +314,6 @@ def priced(model: DecisionModel, prices: Mapping[str, float], agent_hour: float 
     if draws is not None:
         draws = replace(draws, reward=draws.reward - agent_hour * draws.counted["agent_hours"])
     return replace(model, reward=model.reward - agent_hour * model.uses["agent_hours"], draws=draws)
-
-
-def _capacity_params(params: Path, on: dt.date) -> Mapping[str, Any] | None:
-    path = params / "capacity.yml"
-    return load_params(path).on(on) if path.exists() else None
 
 
 def _by_stage(model: DecisionModel, share: np.ndarray) -> pd.DataFrame:

@@ -35,7 +35,7 @@ class Explorer:
             "second_stage": _choice("Second stage from day", SECOND_STAGE, start.second_stage),
             "late_stage": _choice("Late stage from day", LATE_STAGE, start.late_stage),
         }
-        self.text = ipywidgets.HTML()
+        self.text, self.plan = ipywidgets.HTML(), ipywidgets.HTML()
         self.chart = ipywidgets.Image(format="png", layout={"max_width": "720px"})
         for slider in self.sliders.values():
             slider.observe(self._redraw, names="value")
@@ -43,7 +43,7 @@ class Explorer:
             _shown.pop(_ID).close()
         left, right = list(self.sliders.values())[:4], list(self.sliders.values())[4:]
         boxes = ipywidgets.HBox([ipywidgets.VBox(left), ipywidgets.VBox(right)])
-        self.box = ipywidgets.VBox([boxes, self.text, self.chart], model_id=_ID)
+        self.box = ipywidgets.VBox([boxes, self.text, self.chart, self.plan], model_id=_ID)
         _shown[_ID] = self.box
         self._redraw()
 
@@ -51,13 +51,13 @@ class Explorer:
         try:
             look = self.desk.look(**{k: s.value for k, s in self.sliders.items()})
         except CollectlabError as error:
-            self.text.value = f'<div class="cl-explorer"><p><b>{html.escape(str(error))}</b></p></div>'
+            self.text.value, self.plan.value = _said(str(error)), ""
             self.chart.layout.visibility = "hidden"
             return
-        self.text.value = shown(look)
         picture: Any = look.plot()  # the house's axes show themselves
         self.chart.value = picture._repr_png_()
         self.chart.layout.visibility = "visible"
+        self.text.value, self.plan.value = _said(look.notes[0]), _plan(look)
 
     def __repr__(self) -> str:
         return f"<explorer: {', '.join(s.description for s in self.sliders.values())}>"
@@ -67,27 +67,21 @@ class Explorer:
 
         view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
         data = {"application/vnd.jupyter.widget-view+json": view, "text/plain": repr(self)}
-        display(data | {"text/html": shown(self.desk.look())}, raw=True)
+        look = self.desk.look()  # what a reader sees who has no kernel running
+        display(data | {"text/html": _said(look.notes[0]) + _plan(look)}, raw=True)
 
 
 #: The boxes of sliders that stand in this session, by id.
 _shown: dict[str, Any] = {}
 
 
-def shown(look: Look) -> str:
-    """A look as HTML: the headline, then the plan by days past due.
+def _said(words: str) -> str:
+    return f'<div class="cl-explorer" style="line-height: 1.4"><b>{html.escape(words)}</b></div>'
 
-    Parameters
-    ----------
-    look : Look
 
-    Returns
-    -------
-    str
-    """
-    said, *notes = look.notes
-    table = tables.to_html(look.display_table(), look.title, look.estimand, notes)
-    return f'<div class="cl-explorer"><p><b>{html.escape(said)}</b></p>{table}</div>'
+def _plan(look: Look) -> str:
+    table = tables.to_html(look.display_table(), look.title, look.estimand, look.notes[1:])
+    return f'<div style="line-height: 1.4">{table}</div>'
 
 
 def _slider(words: str, start: float, top: float, step: float = 1) -> Any:
