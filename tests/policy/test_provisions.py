@@ -169,6 +169,13 @@ def test_the_steps_add_up_and_one_month_closes_where_the_next_opens(frame):
         assert np.allclose(standing, own.reindex(standing.index).fillna(0))
 
 
+def test_without_a_balance_the_accounts_are_counted():
+    found = provision_bridge(account([0, 45]), IFRS9)
+    steps = found.table.set_index("step")
+    assert (steps.loc["migrated worse", "accounts"], steps["estimate"].isna().all()) == (1, True)
+    assert found.by_class["accounts"].sum() == 2 and found.by_class["provision"].isna().all()
+
+
 def test_the_example_book_reconciles_to_its_snapshots():
     book = open_book(ROOT / "data/example")
     found = provision_bridge(book, IFRS9, months=3, by="product")
@@ -298,7 +305,7 @@ def test_what_cannot_be_bridged_says_so():
     with pytest.raises(NotAvailable, match="two months"):
         provision_bridge(account([0], balance=1.0), IFRS9)
     with pytest.raises(NotAvailable, match="need a balance"):
-        provision_bridge(account([0, 0]), IFRS9)
+        migration_avoided(account([20, 50]), IFRS9, {"roll": (0.1, 0.1)})
     with pytest.raises(NotAvailable, match="no snapshots"):
         provision_bridge(account([0, 0], balance=1.0).iloc[:0], IFRS9)
     with pytest.raises(ParamsError, match="no coverage ratio in force on 2015"):
@@ -322,3 +329,10 @@ def test_the_parts_of_the_chapter():
     assert set(chapter.strategy(month, "ifrs9").table["grade"]) == {"causal", "model"}
     first = open_month(month.book, "2024-11", params=ROOT / "params")
     assert "two months" in chapter.bridge(first, "ifrs9").left_out
+    bare = {"accounts": pd.DataFrame({"account_id": ["a"]}), "snapshots": account([0, 45])}
+    counted = chapter.bridge(open_month(bare, "2025-02", params=ROOT / "params"), "ifrs9")
+    assert not counted.left_out and counted.picture is None
+    early = account([0, 45], balance=1.0).assign(as_of=pd.to_datetime(["2015-01-31", "2015-02-28"]))
+    old = open_month({**bare, "snapshots": early}, "2015-02", params=ROOT / "params")
+    assert "no coverage ratio in force" in chapter.bridge(old, "ifrs9").left_out
+    assert "no coverage ratio in force" in chapter.classes(old).left_out

@@ -353,3 +353,11 @@ def test_the_parts_and_options_of_the_chapter():
     first = open_month(month.book, "2024-11", params=ROOT / "params")
     assert "two months" in chapter.points(first).left_out
     assert chapter.options(first) == []
+    old = pd.DataFrame(
+        {"account_id": "a", "as_of": pd.to_datetime(["2015-01-31", "2015-02-28"]), "days_past_due": 95}
+    )
+    bare = {"accounts": pd.DataFrame({"account_id": ["a"]}), "snapshots": old}
+    assert (
+        "in force on 2015-02-28"
+        in chapter.points(open_month(bare, "2015-02", params=ROOT / "params")).left_out
+    )

@@ -189,7 +189,7 @@ def provision_bridge(
     Raises
     ------
     NotAvailable
-        One month of history, or no balance.
+        One month of history. Without a balance the accounts are counted and the money is missing.
     ParamsError
         A coverage ratio not yet in force at one of the months' ends.
 
@@ -204,8 +204,7 @@ def provision_bridge(
     """
     by = as_list(by)
     rows = classified(source, scheme, by=by, end=end)
-    if not rows["cents"].notna().any():
-        raise NotAvailable("provisions need a balance in the snapshots.")
+    has_money = bool(rows["cents"].notna().any())
     calendar = np.sort(rows["month"].unique())
     if len(calendar) < 2:
         raise NotAvailable(
@@ -231,7 +230,9 @@ def provision_bridge(
         f"Accounts that left impairment before {month_text(calendar[0])} cannot be told from others: the first "
         f"{scheme.probation_forborne} months show too few on probation.",
     ]
-    if missing := int((rows["cents"].eq(0) & (rows["class"] >= scheme.impaired)).sum()):
+    if not has_money:
+        notes.append("The book has no balance: accounts are counted, and there is no provision.")
+    elif missing := int((rows["cents"].eq(0) & (rows["class"] >= scheme.impaired)).sum()):
         notes.append(f"{missing:,} impaired account-months without a balance add nothing.")
     labels = dict(enumerate(scheme.labels))
 
@@ -239,7 +240,7 @@ def provision_bridge(
         found = found.assign(month=found["month"].map(month_text))
         for c in ("balance", "estimate", "provision"):
             if c in found:
-                found[c] = found[c] / CENTS
+                found[c] = found[c] / CENTS if has_money else np.nan
         head = groups.iloc[found["group"].to_numpy()].reset_index(drop=True)
         return pd.concat([head, found[columns].reset_index(drop=True)], axis=1)
 

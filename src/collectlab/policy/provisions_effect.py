@@ -229,16 +229,8 @@ def _forward(
         )
     counts = np.zeros((GROUPS, len(names), size, size + 2))
     arm = rows["arm"].map({a: i for i, a in enumerate(names)})
-    np.add.at(
-        counts,
-        (
-            rows.loc[moved, "rep"].to_numpy(int),
-            arm[moved].to_numpy(int),
-            rows.loc[moved, "state"].to_numpy(int),
-            target[moved].to_numpy(int),
-        ),
-        1,
-    )
+    where = rows.loc[moved, "rep"], arm[moved], rows.loc[moved, "state"], target[moved]
+    np.add.at(counts, tuple(column.to_numpy(int) for column in where), 1)
     now = rows[(rows["month"] == last) & (rows["state"] >= 0)]
     heads = np.bincount(now["state"], minlength=size).astype(float)
     money = np.bincount(now["state"], now["cents"], minlength=size) / CENTS
@@ -273,16 +265,7 @@ def _forward(
     )
     table = pd.DataFrame(
         [
-            _row(
-                a,
-                m,
-                "model",
-                unit,
-                0,
-                level[i + 1, k],
-                level[0, k],
-                [part[i, k] for part in found],
-            )
+            _row(a, m, "model", unit, 0, level[i + 1, k], level[0, k], [part[i, k] for part in found])
             for i, a in enumerate(names[1:])
             for k, (m, unit) in enumerate(measures)
         ]

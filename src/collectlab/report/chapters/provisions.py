@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from collectlab.core.errors import NotAvailable
+from collectlab.core.errors import NotAvailable, ParamsError
 from collectlab.core.plots import PALETTE, level_axis, new_axes, titled, unit_axis
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
@@ -78,9 +78,14 @@ def _scheme(month: Month, key: str) -> Scheme:
 def bridged(month: Month, key: str) -> Bridge:
     """The bridges of the window's months under one scheme."""
     scheme = _scheme(month, key)
-    return month.shared(
-        f"provision bridge {key}", lambda: provision_bridge(month.book, scheme, months=WINDOW_MONTHS)
-    )
+
+    def made() -> Bridge:
+        try:
+            return provision_bridge(month.book, scheme, months=WINDOW_MONTHS)
+        except ParamsError as error:  # the file itself is in order: a ratio begins to hold only later
+            raise NotAvailable(error.faults[0]) from None
+
+    return month.shared(f"provision bridge {key}", made)
 
 
 @part
@@ -91,7 +96,7 @@ def bridge(month: Month, scheme: str) -> Result:
     table = found.table[found.table["month"] == last].drop(columns="month")
     fields = {f.name for f in dataclasses.fields(Result)}
     kept = {k: getattr(found, k) for k in fields} | {"table": table, "title": f"{found.title}, {last}"}
-    return Waterfall(**kept)
+    return Waterfall(**kept) if table["estimate"].notna().any() else Result(**kept)
 
 
 @part(picture=False)
@@ -126,7 +131,11 @@ def classes(month: Month) -> Result:
 def strategy(month: Month, scheme: str) -> Result:
     """What the strategy does to provisions."""
     held = _scheme(month, scheme)
-    return month.shared(
-        f"provisions by strategy {scheme}",
-        lambda: provision_effect(month.book, held, control=month.control or None),
-    )
+
+    def made() -> Result:
+        try:
+            return provision_effect(month.book, held, control=month.control or None)
+        except ParamsError as error:
+            raise NotAvailable(error.faults[0]) from None
+
+    return month.shared(f"provisions by strategy {scheme}", made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from collectlab.core.errors import NotAvailable
+from collectlab.core.errors import NotAvailable, first_few
 from collectlab.core.params import load_params
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value, readable
@@ -22,8 +22,11 @@ READ_AFTER = 6
 
 
 def _terms(month: Month) -> Terms:
-    if not (month.params / "stop.yml").is_file():
+    file = month.params / "stop.yml"
+    if not file.is_file():
         raise NotAvailable("the parameters hold no stop.yml with sale prices and fees.")
+    if later := [key for key, held in load_params(file).items() if min(held.values) > month.end]:
+        raise NotAvailable(f"stop.yml has no {first_few(later)} in force on {month.end}.")
     return load_terms(month.params, month.end)
 
 
