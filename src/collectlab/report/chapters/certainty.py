@@ -11,6 +11,7 @@ import pandas as pd
 from collectlab.core.errors import NotAvailable, ParamsError
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
+from collectlab.effects.design import minimum_detectable_effect
 from collectlab.measures.worth.acceptability import acceptability
 from collectlab.measures.worth.information import evppi
 from collectlab.measures.worth.next_experiment import sample_information
@@ -129,11 +130,11 @@ def _knowing_more(month: Month) -> Result:
     arm = found.best()
     means, variances = found.net()
     error = math.sqrt(variances[arm] / (found.n[arm] - 1) + variances[0] / (found.n[0] - 1))
+    sizes = {"sd": math.sqrt(variances[0]), "sd_arm": math.sqrt(variances[arm])}
     next_one = sample_information(
         float(means[arm] - means[0]),
         error,
-        sd=math.sqrt(variances[0]),
-        sd_arm=math.sqrt(variances[arm]),
+        **sizes,
         accounts_a_month=coming,
         months=STANDS,
         pace=pace,
@@ -159,6 +160,7 @@ def _knowing_more(month: Month) -> Result:
     )
     share = float((net.to_numpy().argmax(axis=1) == arm).mean())
     more, worth = f"{shown['n_total']:,.0f} more accounts", shown["estimate"]
+    seen = minimum_detectable_effect(int(shown["n_arm"]), **sizes).table["effect"].iloc[0]
     says = (
         f"{found.names[arm].capitalize()} brings {format_value(float(means[arm] - means[0]), 'money2')} more per "
         f"account than {found.names[0]} (standard error {format_value(error, 'money2')}), and is the best choice in "
@@ -168,6 +170,8 @@ def _knowing_more(month: Month) -> Result:
         else f"No further experiment is worth its cost, against choosing today. The answer of the one shown, {more}, is "
         f"worth {format_value(shown['gain'], 'money')} to the accounts that come after it; those in the arm that looks "
         f"worse today would forgo {format_value(shown['forgone'], 'money')}.",
+        f"On its own it would tell a difference of {format_value(float(seen), 'money2')} per account from none (power "
+        "80 %).",
         f"A month, {coming:,.0f} accounts of the tested strategies fall past due, and {pace:,.0f} can enter the test; "
         f"an answer takes {DAYS} days more, and the choice stands for {STANDS} months. Estimates are taken as normal, "
         "with nothing known before the test.",
