@@ -256,10 +256,8 @@ def _worst(base: _Base, row: np.ndarray) -> np.ndarray:
     """Most days past due at the last twelve month-ends."""
     worst = np.zeros(len(row))
     for back in range(12):
-        place = row - back
-        near = (
-            (place >= 0) & (base.code[place] == base.code[row]) & (base.month[place] > base.month[row] - 12)
-        )
+        place = np.maximum(row - back, 0)
+        near = (base.code[place] == base.code[row]) & (base.month[place] > base.month[row] - 12)
         worst = np.where(near, np.maximum(worst, base.dpd[place]), worst)
     return worst
 
@@ -303,10 +301,11 @@ def _from_accounts(
     for name in wanted:
         values = held[name]
         if name == "originated_on":
-            days = (pd.to_datetime(values) - pd.Timestamp("1900-01-01")).dt.days.to_numpy(float)
-            age = (base.day[row] - days[place]) / (365.25 / 12)
+            day = pd.to_datetime(values)
+            since = (day.dt.year * 12 + day.dt.month - 1).to_numpy(float)
+            age = base.month[row] - since[place]
             # First seen before it was granted: no age that could be believed.
-            table["months_on_book"] = np.where(there & (age >= 0), np.floor(age), np.nan)
+            table["months_on_book"] = np.where(there & (age >= 0), age, np.nan)
         elif pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
             table[name] = np.where(there, values.to_numpy(float, na_value=np.nan)[place], np.nan)
         else:
