@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from collectlab.book.simulate import simulate
+from collectlab.effects.verdict_rule import CAUSAL, SUGGESTIVE
 from collectlab.report.chapters import worth
 from collectlab.report.month import open_month
 
@@ -19,9 +21,13 @@ def this():
 
 
 def in_its_own_currency(month):
-    """The same month of a book that says its currency, as the example's book.yml does."""
+    """The same month of a book that says its currency, with the grades that other chapters' tests are about."""
     about = month.book.about.model_copy(update={"currency": "CNY"})
-    return dataclasses.replace(month, book=dataclasses.replace(month.book, about=about), _cache={})
+    graded = {
+        "verdicts of experiments": [SimpleNamespace(grade=CAUSAL)],
+        "verdicts of choices": [(SimpleNamespace(grade=SUGGESTIVE), None)],
+    }
+    return dataclasses.replace(month, book=dataclasses.replace(month.book, about=about), _cache=graded)
 
 
 def test_a_book_without_a_currency_has_no_prices(this):
@@ -44,14 +50,13 @@ def test_the_parts_on_a_test(this):
     assert "less champion by day 180, net for the bank" in shown.result.notes[0]
     found = worth.added(month)
     drawn = found.table[found.table["arm"] == "challenger"].set_index("measure")
-    if len(drawn):  # where the checks of the test hold
-        assert drawn.loc["net", "estimate"] == pytest.approx(
-            drawn.loc["money", "estimate"] - drawn.loc["cost", "estimate"]
-        )
-        assert drawn.loc["net_a_month", "estimate"] == pytest.approx(
-            drawn.loc["net", "estimate"] * drawn.loc["net", "a_month"]
-        )
-    assert any(n.startswith("Whom: ") for n in found.result.notes)
+    net, money, cost = (drawn.loc[m, "estimate"] for m in ("net", "money", "cost"))
+    assert net == pytest.approx(money - cost)
+    assert drawn.loc["net_a_month", "estimate"] == pytest.approx(net * drawn.loc["net", "a_month"])
+    assert set(drawn["evidence"]) == {"causal"}
+    chosen = found.table[found.table["arm"] == "intensive"]
+    assert set(chosen["evidence"]) == {"suggestive"} and "net_a_month" not in set(chosen["measure"])
+    assert sum(n.startswith("Whom: ") for n in found.result.notes) == 2
     assert worth.prices(month).table["source"].notna().all()
 
 

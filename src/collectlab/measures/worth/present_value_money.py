@@ -66,7 +66,8 @@ def money_flows(
 
     ``paid``; ``actions`` (:func:`price_actions`); ``commission`` (:func:`commissions`); ``legal``
     (:func:`price_cases`); ``complaints`` (``complaint`` each, and ``complaint_upheld`` where upheld); and, where the prices
-    have any ``debtor_`` key, ``debtor``: what contacts, cases and complaints cost the debtor beyond the debt.
+    have any ``debtor_`` key, ``debtor``: what contacts (where the log says so: those marked as connected), cases
+    and complaints cost the debtor beyond the debt.
 
     Parameters
     ----------
@@ -111,7 +112,10 @@ def money_flows(
         except FrameError as error:
             faults += error.faults
         else:
-            made = spent.filter(contact_made(spent.collect_schema().names()))
+            have = spent.collect_schema().names()
+            made = spent.filter(contact_made(have))
+            if "connected" in have:  # a message takes nobody's time as a call or a visit does
+                made = made.filter(nw.col("connected").fill_null(False))
             debtor.append(("debtor_contact", made, "at"))
     if placed is not None:
         try:
