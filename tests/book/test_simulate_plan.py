@@ -16,7 +16,7 @@ from collectlab.core.errors import BookError
 
 START = date(2026, 4, 30)
 SETTINGS = Settings(
-    seed=3, accounts=3_000, months=14, end=date(2026, 10, 31), problems=(), hidden_confounding=0.0
+    seed=3, accounts=2_000, months=12, end=date(2026, 10, 31), problems=(), hidden_confounding=0.0
 )
 
 
@@ -50,10 +50,10 @@ def test_starting_from_the_settings_is_starting_from_the_warmed_up_bank(as_it_is
 
 
 def test_accounts_do_not_depend_on_how_many_there_are_nor_on_the_chunks(warm, as_it_is, monkeypatch):
-    monkeypatch.setattr("collectlab.book.simulate_plan.CHUNK", 700)
+    monkeypatch.setattr("collectlab.book.simulate_plan.CHUNK", 1_000)
     pd.testing.assert_frame_equal(lived(SETTINGS, None, start=START, months=4), as_it_is)
-    half = lived(SETTINGS, None, start=START, months=4, accounts=range(1_400, 3_000))
-    rest = as_it_is[as_it_is["account_id"] > "L0001400"].reset_index(drop=True)
+    half = lived(SETTINGS, None, start=START, months=4, accounts=range(1_200, 2_000))
+    rest = as_it_is[as_it_is["account_id"] > "L0001200"].reset_index(drop=True)
     pd.testing.assert_frame_equal(half, rest)
 
 
@@ -145,7 +145,7 @@ def test_what_cannot_be_run_says_why(warm):
     with pytest.raises(BookError, match="last day of a month"):
         warm_up(SETTINGS, date(2026, 4, 29))
     with pytest.raises(BookError, match="at least 92 days"):
-        warm_up(SETTINGS, date(2025, 9, 30))
+        warm_up(SETTINGS, date(2025, 11, 30))
     with pytest.raises(BookError, match="start is missing"):
         lived(SETTINGS, None)
     with pytest.raises(BookError, match="leave them out"):
@@ -156,8 +156,8 @@ def test_what_cannot_be_run_says_why(warm):
 
 def test_the_analysts_book_is_the_longer_one_cut(warm):
     """The accounts depend on the window, which is why the longer window is simulated once and then cut."""
-    shorter = replace(SETTINGS, months=8, end=START)
-    one = simulate(50, months=8, end=START, seed=3, problems=(), truth_accounts=0)
-    other = simulate(50, months=14, end=SETTINGS.end, seed=3, problems=(), truth_accounts=0)
+    shorter = replace(SETTINGS, months=6, end=START)
+    one = simulate(50, months=6, end=START, seed=3, problems=(), truth_accounts=0)
+    other = simulate(50, months=12, end=SETTINGS.end, seed=3, problems=(), truth_accounts=0)
     assert one.settings.window_start == other.settings.window_start == shorter.window_start
     assert not one.book_tables["accounts"].equals(other.book_tables["accounts"])

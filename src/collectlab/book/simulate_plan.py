@@ -232,8 +232,8 @@ def lived(
     -------
     pandas.DataFrame
         ``account_id, episode, customer_id, on`` (the month's end at which the row begins), the state's columns then,
-        ``strategy``; then, up to the month's end that sees the episode over: ``paid`` (money, no more than was past due at the first
-        month's end), ``received`` (all money paid in), ``cost`` (of actions and of cases filed in court),
+        ``strategy``; then, up to the month's end that sees the episode over: ``paid`` (money, no more than the one instalment past due at
+        the first month's end), ``received`` (all money paid in), ``cost`` (of actions and of cases filed in court),
         ``complaints``, the numbers of ``calls, visits, agency`` contacts and ``messages`` (letters among them),
         ``legal`` (cases filed), ``lost`` (on charge-off or sale: the last balance less the part of the amount at
         entry that is still unpaid, since ``paid`` lacks that already); ``exit`` (cured, charged_off, settled,
@@ -351,7 +351,8 @@ def _followed(d: _Planned, months: int, every: bool) -> pd.DataFrame:
     rows["cost"] += summed(who, day, cents) / 100
 
     spell = rows.groupby(["i", "episode"], sort=False)
-    owed = spell["amount_past_due"].transform("first")
+    # Seen late for the first time with more than one instalment due, an account owes one of them anew.
+    owed = spell["amount_past_due"].transform("first") / (1 + spell["days_past_due"].transform("first") // 31)
     after = spell["received"].cumsum()
     rows["paid"] = (np.minimum(after, owed) - np.minimum(after - rows["received"], owed)).round(2)
     gone = rows["exit"].isin(["charged_off", "sold"])
