@@ -202,9 +202,10 @@ class Desk:
         """
         from collectlab.policy.plan.explore_widgets import Explorer
 
-        for second in SECOND_STAGE:  # so that moving a slider counts nothing anew
-            for late in LATE_STAGE:
-                self.model(second, late)
+        for second in SECOND_STAGE:  # so that the first move of a stage is as quick as the others
+            self.model(second, self.start.late_stage)
+        for late in LATE_STAGE:
+            self.model(self.start.second_stage, late)
         return Explorer(self)
 
 

@@ -32,8 +32,8 @@ class Explorer:
             "complaint": _slider(
                 "A complaint costs", start.complaint, max(4 * start.complaint, 1000), step=20
             ),
-            "second_stage": _choice("Second stage from day", SECOND_STAGE, start.second_stage),
-            "late_stage": _choice("Late stage from day", LATE_STAGE, start.late_stage),
+            "second_stage": _choice("Second stage: day", SECOND_STAGE, start.second_stage),
+            "late_stage": _choice("Late stage: day", LATE_STAGE, start.late_stage),
         }
         self.text, self.plan = ipywidgets.HTML(), ipywidgets.HTML()
         self.chart = ipywidgets.Image(format="png", layout={"max_width": "720px"})

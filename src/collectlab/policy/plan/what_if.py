@@ -247,7 +247,7 @@ def changed_states(model: DecisionModel, change: Change) -> np.ndarray:
     top = np.inf if change.dpd_to is None else change.dpd_to
     if change.dpd_from not in starts:
         faults.append(f"dpd_from: {change.dpd_from} begins no stage. Allowed: {first_few(starts, 10)}.")
-    if top not in ends:
+    if np.isfinite(top) and top not in ends:
         shown = [f"{e:.0f}" for e in ends if np.isfinite(e)]
         faults.append(f"dpd_to: {top:.0f} ends no stage. Allowed: {first_few(shown, 10)}, or left out.")
     if faults:
