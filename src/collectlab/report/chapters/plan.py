@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -51,8 +51,10 @@ def _worked(month: Month) -> Worked:
     model = decision_model(
         rows, capacity_params=limits.minutes, prices=limits.prices, annual_rate=limits.annual_rate
     )
+    # A strategy with more contacts than the house rule allows is not given to more accounts than have it today.
+    model = replace(model, tried=model.tried & ~limits.forbidden(model))
     capacity, raised = limits.at_least_today(model)
-    plan = allocate(model, capacity, forbidden=limits.forbidden(model) & ~(model.in_force > 0))
+    plan = allocate(model, capacity)
     return Worked(limits, model, plan, greedy(model, capacity), tuple(raised))
 
 
