@@ -149,3 +149,12 @@ def test_a_published_break_even_and_its_value_of_information():
     assert break_even(1.0, 36_000.0, share=6.0).table["estimate"][0] == pytest.approx(6000)
     assert unit_normal_loss(0.69) == pytest.approx(0.1453, abs=5e-5)
     assert 6 * 2885 * round(unit_normal_loss(0.69), 4) == pytest.approx(2515.14, abs=0.01)
+
+
+def test_draws_belong_to_their_rows_whatever_the_frame(tmp_path):
+    effects = pd.DataFrame({"channel": [f"c{i}" for i in range(8)], "estimate": 0.1, "cost": 10.0})
+    drawn = np.outer(np.arange(1, 9) / 100, np.linspace(0.9, 1.1, 200))
+    expected = [10 / (k / 100) for k in range(1, 9)]
+    effects.to_parquet(tmp_path / "effects.parquet")
+    for frame in (effects, pl.from_pandas(effects), tmp_path / "effects.parquet"):
+        assert break_even(frame, draws=drawn).table["estimate"].tolist() == pytest.approx(expected)

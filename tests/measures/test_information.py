@@ -88,7 +88,13 @@ def test_shares_add_to_one_and_the_frontier_has_one_option(seed):
 
 def test_acceptability_has_a_chart_and_refuses_what_does_not_fit():
     found = acceptability({"a": [0, 0], "b": [1, 2]}, {"a": [0, 0], "b": [1, 1]}, [0, 1, 2])
-    assert [line.get_label() for line in found.plot().get_lines()] == ["a", "b", "frontier"]
+    a, b, *best = found.plot().get_lines()
+    assert [line.get_label() for line in (a, b, best[0])] == ["a", "b", "frontier"]
+    # a is best where an extra unit is worth nothing, b from 1 on
+    assert [np.isfinite(line.get_ydata()).tolist() for line in best] == [
+        [True, False, False],
+        [False, True, True],
+    ]
     with pytest.raises(FrameError, match="unequal length"):
         acceptability({"a": [0, 0], "b": [1]}, {"a": [0, 0], "b": [1, 1]}, 1)
     with pytest.raises(FrameError, match="unequal length"):
@@ -294,3 +300,16 @@ def test_draws_that_go_together_are_given_as_draws():
         "conf_low",
         "conf_high",
     ]
+
+
+def test_draws_in_other_frames_keep_their_order():
+    import polars as pl
+
+    drawn = draw({"p1": ("normal", 1, 1), "p2": ("normal", 0, 2)}, draws=5000)
+    net = pd.DataFrame({"t1": np.zeros(5000), "t2": drawn["p1"] - drawn["p2"]})
+    ours = evppi(net, drawn).table
+    pd.testing.assert_frame_equal(ours, evppi(pl.from_pandas(net), pl.from_pandas(drawn)).table)
+    pd.testing.assert_frame_equal(ours, evppi(net.to_dict("list"), drawn).table)
+    assert evpi(net.to_numpy()).table["estimate"][0] == pytest.approx(ours["estimate"][0])
+    with pytest.raises(FrameError, match="is no frame"):
+        evppi(net, 3)

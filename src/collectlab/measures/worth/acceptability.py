@@ -49,8 +49,11 @@ class Acceptability(Result):
                 color=PALETTE[i % len(PALETTE)],
                 label=str(option),
             )
-        best = self.frontier()
-        ax.plot(best["willingness_to_pay"], best["estimate"], "k:", linewidth=2.4, label="frontier")
+        for i, (_, rows) in enumerate(self.table.groupby("option", sort=False)):
+            # a gap where the best option changes: the frontier jumps there
+            best = rows["estimate"].where(rows["frontier"])
+            label = None if i else "frontier"
+            ax.plot(rows["willingness_to_pay"], best, "k:", linewidth=2.4, label=label)
         ax.set_ylim(0, 1)
         percent_axis(ax)
         ax.xaxis.set_major_formatter(short_money)

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.columns import as_list
-from collectlab.core.engine import collect, require, scan
+from collectlab.core.engine import require, scan
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
+from collectlab.measures.worth.probabilistic import in_order
 
 #: Columns that must not be below 0; a missing one counts as 0, a missing standard error as known for sure.
 _COSTS = ("cost", "cost_std_error", "complaints", "complaints_std_error")
@@ -68,7 +69,8 @@ def break_even(
     std_error : float, optional
         Of the effect, where it is one number.
     draws : array, optional
-        Draws of the effect, one row for each row of ``effects`` (its own order): used in place of ``std_error``.
+        Draws of the effect, one row for each row of ``effects``, in their order (of a path or a lazy frame, which have
+        none: in that of its group columns). Used in place of ``std_error``.
     complaint_cost : float
         Price of one complaint.
     share : float
@@ -147,10 +149,9 @@ def _rows(
             rows["std_error"] = float(std_error)
         names: list[str] = []
     else:
-        lazy = scan(effects)
         names = as_list(by)
-        require(lazy, "estimate", *names)
-        rows = collect(lazy)
+        rows = in_order(effects)
+        require(scan(rows), "estimate", *names)
         if rows.empty:
             raise FrameError("effects: no rows. Needed: one for each treatment.")
         known = {"estimate", "std_error", "share", "amount", *_COSTS}

@@ -13,7 +13,7 @@ import pandas as pd
 from collectlab.core.columns import as_list
 from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.results import Result
-from collectlab.measures.worth.probabilistic import options_frame
+from collectlab.measures.worth.probabilistic import in_order, options_frame
 
 _FORMATS = {"total": "money", "share": "share", "std_error": "hidden"}
 #: Coefficients drawn for the error of a partial value.
@@ -122,7 +122,7 @@ def evpi(net: Any, *, decisions: float = 1.0) -> Result:
 
 def evppi(
     net: Any,
-    parameters: pd.DataFrame,
+    parameters: Any,
     groups: Mapping[str, str | Sequence[str]] | None = None,
     *,
     decisions: float = 1.0,
@@ -139,8 +139,8 @@ def evppi(
     ----------
     net : frame, mapping or array
         As :func:`evpi`.
-    parameters : pandas.DataFrame
-        Draws of the parameters behind ``net``, row by row.
+    parameters : frame
+        Draws of the parameters, a column each, behind ``net``, row by row.
     groups : mapping, optional
         What to call a group → its columns; none given: each parameter that varies on its own.
     decisions : float
@@ -173,11 +173,7 @@ def evppi(
     """
     frame = options_frame(net, "net")
     _refuse_decisions(decisions)
-    if not isinstance(parameters, pd.DataFrame):
-        raise FrameError(
-            f"parameters: a {type(parameters).__name__}. Allowed: a pandas frame, a column each."
-        )
-    drawn = parameters.reset_index(drop=True)
+    drawn = in_order(parameters)
     wanted = groups or {c: [c] for c in drawn.columns if drawn[c].nunique() > 1}
     named = {str(what): as_list(columns) for what, columns in wanted.items()}
     faults = []

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 
+from collectlab.core.engine import collect, scan
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.core.results import Result
@@ -224,10 +227,27 @@ def probabilistic(
     )
 
 
+def in_order(frame: Any) -> pd.DataFrame:
+    """A small frame in memory, its rows in their own order; what has none (a path, a lazy frame) sorted by its text.
+
+    The embedded engine keeps no order of rows, and draws belong together by it.
+    """
+    if isinstance(frame, pd.DataFrame):
+        return frame.reset_index(drop=True)
+    if not isinstance(frame, str | Path):
+        try:
+            return nw.from_native(frame, eager_only=True).to_pandas().reset_index(drop=True)
+        except TypeError:
+            pass  # lazy, or no frame at all: scan tells which
+    rows = collect(scan(frame))
+    keys = [c for c in rows.columns if not pd.api.types.is_float_dtype(rows[c])] or list(rows.columns)
+    return rows.sort_values(keys, ignore_index=True)
+
+
 def options_frame(values: Any, what: str) -> pd.DataFrame:
     """Draws × options as a frame of floats; all faults at once."""
-    frame = values if isinstance(values, pd.DataFrame) else pd.DataFrame(_columns(values, what))
-    frame = frame.reset_index(drop=True)
+    plain = isinstance(values, Mapping | np.ndarray | list | tuple)
+    frame = pd.DataFrame(_columns(values, what)) if plain else in_order(values)
     try:
         frame = frame.astype(float)
     except (TypeError, ValueError) as error:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from collectlab.core.engine import collect, require, scan
+from collectlab.core.engine import require, scan
 from collectlab.core.errors import FrameError
 from collectlab.core.plots import PALETTE, level_axis, new_axes, titled, unit_axis
 from collectlab.core.results import Result
 from collectlab.core.tables import readable
+from collectlab.measures.worth.probabilistic import in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -157,9 +158,9 @@ def _ranges(ranges: Any) -> dict[str, tuple[float, float, float]]:
     if isinstance(ranges, Mapping):
         given = {str(name): list(span) for name, span in ranges.items()}
     else:
-        lazy = scan(ranges)
-        require(lazy, "parameter", "estimate", "conf_low", "conf_high")
-        told = collect(lazy.select("parameter", "conf_low", "estimate", "conf_high"))
+        rows = in_order(ranges)
+        require(scan(rows), "parameter", "estimate", "conf_low", "conf_high")
+        told = rows[["parameter", "conf_low", "estimate", "conf_high"]]
         if doubled := told["parameter"][told["parameter"].duplicated()].tolist():
             raise FrameError(
                 f"ranges: {doubled[0]} stands there more than once. Allowed: one row per parameter."

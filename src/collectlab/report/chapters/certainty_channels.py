@@ -166,7 +166,7 @@ def _dressed(found: BreakEven, frame: pd.DataFrame, treated: list[Treated], note
             f"Number and cost: accounts treated in the last {WINDOW_MONTHS} months, all actions of the channel in the "
             "follow-up, and the complaints that followed it within a week; an account that pays before it is reached "
             "costs less. An agency's commission is off what it brings. Amounts are those overdue at entry. A cure "
-            "counts for what the cured paid of that amount in the follow-up beyond those not cured; what it saves "
-            "later is not in it.",
+            "counts for what the cured paid of that amount in the follow-up beyond those not cured, taken as known; "
+            "what it saves later is not in it.",
         ),
     )
