@@ -1,4 +1,4 @@
-"""What collection costs and what it brings: by strategy (per episode) or by channel (what followed a contact)."""
+"""What collection costs and brings: by strategy or channel, at present value, more than without it; and how sure."""
 
 from __future__ import annotations
 
@@ -31,8 +31,36 @@ from collectlab.measures.flows import (
 from collectlab.measures.groups import by_keys, distinct_groups, group_codes, group_labels
 from collectlab.measures.ratios import Given, Measures, measured
 from collectlab.measures.recovery_net import cost_curve, net_curve
+from collectlab.measures.worth.acceptability import acceptability
+from collectlab.measures.worth.break_even import break_even
+from collectlab.measures.worth.incremental import incremental
+from collectlab.measures.worth.information import evpi, evppi
+from collectlab.measures.worth.next_experiment import sample_information
+from collectlab.measures.worth.present_value import present_value
+from collectlab.measures.worth.prices import load_prices
+from collectlab.measures.worth.prices_laid import price_actions
+from collectlab.measures.worth.probabilistic import draw, probabilistic
+from collectlab.measures.worth.sensitivity import sensitivity
 
-__all__ = ["CostBenefit", "cost_benefit", "cost_curve", "net_curve", "with_strategy"]
+__all__ = [
+    "CostBenefit",
+    "acceptability",
+    "break_even",
+    "cost_benefit",
+    "cost_curve",
+    "draw",
+    "evpi",
+    "evppi",
+    "incremental",
+    "load_prices",
+    "net_curve",
+    "present_value",
+    "price_actions",
+    "probabilistic",
+    "sample_information",
+    "sensitivity",
+    "with_strategy",
+]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -42,7 +42,8 @@ class Option:
     area : str
         strategy, technology, training, process or credit_approval.
     net, low, high : float
-        Expected net gain a month in the book's currency, with its interval; missing where it is not known.
+        Expected net gain a month in the book's currency, with its interval; missing where no money can be put on it,
+        though the evidence stands.
     words : str
         The expected effect in one sentence, its figures included.
     grade : str
@@ -77,5 +78,5 @@ class Option:
 
     @property
     def sure(self) -> bool:
-        """Whether the whole interval of the net gain lies above nothing."""
-        return not math.isnan(self.low) and self.low > 0
+        """Whether the whole interval of the net gain lies above nothing; without a net gain, its evidence stands."""
+        return math.isnan(self.net) or self.low > 0

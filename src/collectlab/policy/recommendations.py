@@ -15,7 +15,7 @@ from collectlab.core.tables import format_value
 from collectlab.policy.advice import COLUMNS as ADVICE
 from collectlab.policy.advice import Recommendation, Recommendations
 from collectlab.policy.candidates import Finding
-from collectlab.policy.expected import Expected, cost_of, effect_of, net_of, settled_by, until
+from collectlab.policy.expected import NOT_KNOWN, Expected, cost_of, effect_of, net_of, settled_by, until
 from collectlab.policy.finding_arms import COLUMNS, more_is_worse, outcome_words, unit_of
 from collectlab.policy.findings import Findings
 from collectlab.policy.options import Option
@@ -24,10 +24,11 @@ from collectlab.policy.remedies import ENLARGE, EXPLAINED_BY, Remedy, remedy_for
 MOST = 7
 
 #: Kinds of recommendation in the order they are ranked; inside a kind, the gravest findings first.
-RANKS = ("breach", "gain", "randomised", "observed", "test", "data", "unexplained")
+RANKS = ("breach", "gain", "randomised", "counted", "observed", "test", "data", "unexplained")
 RANKING = (
     "Ranked: broken rules first, whatever they cost; then changes whose net gain is above nothing with its whole "
-    "interval, by that gain; then what a randomised test has shown, gaps observed, tests to go on, data to mend, and "
+    "interval, by that gain; then what a randomised test has shown, what is counted beyond noise, gaps observed, tests to "
+    "go on, data to mend, and "
     "misses without a located cause, each by severity (size × scope) of the gravest finding. Gains do not add up: "
     "several of them act on the same accounts."
 )
@@ -142,6 +143,7 @@ def _order(draft: tuple[str, dict[str, Any]]) -> tuple[Any, ...]:
 
 def _chosen(o: Option) -> tuple[str, dict[str, Any]]:
     """A change worked out elsewhere, as a recommendation."""
+    known = not math.isnan(o.net)
     ends = f"{format_value(o.low, 'money')} to {format_value(o.high, 'money')}"
     fields = {
         "what": o.what,
@@ -154,12 +156,12 @@ def _chosen(o: Option) -> tuple[str, dict[str, Any]]:
         "estimate": o.net,
         "conf_low": o.low,
         "conf_high": o.high,
-        "effect_of": "net gain a month",
+        "effect_of": "net gain a month" if known else "",
         "effect": o.words,
         "net": o.net,
         "net_low": o.low,
         "net_high": o.high,
-        "net_words": f"{format_value(o.net, 'money')} ({ends})",
+        "net_words": f"{format_value(o.net, 'money')} ({ends})" if known else NOT_KNOWN,
         "cost": o.cost,
         "cost_words": o.cost_words,
         "legal_risk": o.legal_risk,
@@ -169,7 +171,7 @@ def _chosen(o: Option) -> tuple[str, dict[str, Any]]:
         "severity": 0.0,
         "figures": o.figures,
     }
-    return "gain", fields
+    return "gain" if known else "counted", fields
 
 
 def _kind(f: Finding) -> str:

@@ -74,13 +74,17 @@ def _delinquency_change(month: Month) -> dict[str, float]:
 
 def _delinquency(month: Month) -> dict[str, float]:
     table = month.counted(portfolio.delinquency_rate).table
+    if table.empty:
+        raise NotAvailable("no account is open.")
     return _numbers(table.iloc[-1], "accounts")
 
 
 def _violations(month: Month) -> dict[str, float]:
     sorts = conduct.audited(month).sorts
-    row = sorts[(sorts["sort"] == "any") & (sorts["by"] == "all")].iloc[0]
-    found = _numbers(row, "contacts")
+    rows = sorts[(sorts["sort"] == "any") & (sorts["by"] == "all")]
+    if rows.empty:
+        raise NotAvailable("no contact rule could be judged.")
+    found = _numbers(rows.iloc[0], "contacts")
     return {name: value if name == "n" else 1000 * value for name, value in found.items()}
 
 

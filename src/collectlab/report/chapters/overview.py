@@ -240,19 +240,6 @@ def against_last_month(month: Month) -> Result:
     return changes.delinquency(month)
 
 
-@part(folded=True)
-def outlook(month: Month) -> Result:
-    """Charge-offs to expect if accounts keep rolling as they did."""
-    table = month.counted(portfolio.overdue_by_bucket).table
-    start = {b: int(n) for b, n in zip(table["days_past_due"], table["accounts"]) if n}
-    if any(n < minimum_cell(month) for n in start.values()):  # What it begins with could be worked out.
-        raise NotAvailable(f"a bucket holds fewer than {minimum_cell(month)} accounts.")
-    matrix = month.counted(rolls.roll_rates, period=month.window)
-    if "charged_off" not in set(matrix.table["to_bucket"]):
-        raise NotAvailable("no account of this book was charged off in the twelve months.")
-    return rolls.project(matrix, start, months=6)
-
-
 @part
 def new_loans(month: Month) -> Result:
     """Bad rate of newly granted loans."""
@@ -275,8 +262,8 @@ __all__ = [
     "in_short",
     "largest",
     "new_loans",
-    "outlook",
     "prior_action",
+    "rating",
     "scorecard",
     "set_aside",
     "supplied",

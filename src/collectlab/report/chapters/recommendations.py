@@ -13,10 +13,10 @@ from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.params import InForce, load_params
 from collectlab.core.results import Result
 from collectlab.effects.verdict_rule import rule
-from collectlab.measures import portfolio
 from collectlab.policy.recommendations import recommend
 from collectlab.policy.targets import load_targets
 from collectlab.report.chapters import caused, evidence, kpis, trials
+from collectlab.report.chapters.options import options
 from collectlab.report.chapters.summary import Summary
 from collectlab.report.month import WINDOW_MONTHS, Month
 from collectlab.report.parts import part
@@ -32,6 +32,7 @@ def _recommended(month: Month) -> Result:
         effects=effects,
         costs=_costs(month),
         volumes=_volumes(month),
+        options=options(month),
     )
 
 
@@ -68,14 +69,43 @@ def recommended(month: Month) -> Result:
     return month.shared("recommended", lambda: _recommended(month))
 
 
-@part(folded=True)
-def credit_feedback(month: Month) -> Result:
-    """Bad rate of new loans by origination segment."""
-    have = month.book.columns("accounts")
-    by = next((c for c in ("origination_channel", "product", "region") if c in have), None)
-    if by is None:
-        raise NotAvailable("the accounts table has no product, region or origination channel.")
-    return month.counted(portfolio.new_loan_bad_rate, by=by)
+@part
+def figures(month: Month) -> Result:
+    """Where each figure of the recommendations stands."""
+    advice = recommended(month).result
+    found = {f.key: f for f in evidence.findings(month)}
+    rows = []
+    for r in advice:
+        own = {
+            "net gain a month": "net",
+            "its lower end": "net_low",
+            "its upper end": "net_high",
+            "cost": "cost",
+        }
+        own |= {r.effect_of: "estimate"} if not r.figures and r.effect_of else {}
+        rows += [
+            (r.rank, name, getattr(r, column), "recommendations_recommended", f"rank = {r.rank}", column)
+            for name, column in own.items()
+            if pd.notna(getattr(r, column))
+        ]
+        for key in r.findings:
+            if key in found:
+                value = found[key].estimate
+                rows.append(
+                    (r.rank, found[key].subject, value, "problems_findings", f"key = {key}", "estimate")
+                )
+        for f in r.figures:
+            where = "; ".join(f"{column} = {value}" for column, value in f.where.items())
+            rows.append((r.rank, f.name, f.value, f.part, where, f.column))
+    if not rows:
+        raise NotAvailable("nothing is recommended.")
+    columns = ["rank", "figure", "value", "table", "row", "column"]
+    return Result(
+        table=pd.DataFrame(rows, columns=columns),
+        title="Where each figure of the recommendations stands",
+        estimand="The cell of the tables kept with this report that holds it.",
+        unit="number",
+    )
 
 
 @part
@@ -147,17 +177,6 @@ def definitions(month: Month) -> Result:
 def grading(month: Month) -> Result:
     """How a question is graded."""
     return rule()
-
-
-@part
-def parameters(month: Month) -> Result:
-    """Unit costs in force."""
-    if not _costs(month):
-        raise NotAvailable(
-            f"costs.yml has no cost in force on {month.end} in the book's currency "
-            f"({month.book.about.currency or 'not stated'})."
-        )
-    return load_params(month.params / "costs.yml").table(month.end)
 
 
 @part

@@ -206,12 +206,6 @@ def experiment_times(month: Month) -> Result:
 
 
 @part(picture=False)
-def worth(month: Month) -> Result:
-    """What each arm of the test is worth."""
-    return paper.worth_table(trials.worth_of(month))
-
-
-@part(picture=False)
 def experiment_checks(month: Month) -> Result:
     """The checks made on the test."""
     found = caused.experiments(month)
