@@ -253,7 +253,7 @@ def _draft(
         "legal_risk": remedy.legal,
         "customer_risk": " ".join(r for r in risks if r),
         "failing": remedy.failing.format(who=who),
-        "settle": settled_by(kind, parts[0], who, volumes),
+        "settle": remedy.settle or settled_by(kind, parts[0], who, volumes),
         "severity": max(f.severity for f in group),
     }
     return kind, fields

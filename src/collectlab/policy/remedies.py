@@ -13,7 +13,8 @@ class Remedy:
     """``{who}`` in a text is filled with the groups the findings name.
 
     ``cost`` is a key of costs.yml, spent on ``each``: ``all`` of the monthly volume, the ``gap`` (those brought
-    to the comparison) or the ``affected`` (the estimate's share of the volume).
+    to the comparison) or the ``affected`` (the estimate's share of the volume). ``settle`` stands where no lot may be
+    drawn, or none is needed.
     """
 
     area: str
@@ -24,8 +25,10 @@ class Remedy:
     failing: str
     cost: str = ""
     each: str = "affected"
+    settle: str = ""
 
 
+_NO_LOT = "No lot is drawn over people in hardship: all get it, and the months before and after are compared."
 _PRESSURE = "Coaching towards the number alone raises pressure; complaints must be watched with it."
 _HARDER = "The group may face harder cases; pressing it, or moving its work, would then be wrong."
 
@@ -168,6 +171,7 @@ _BY_MEASURE = {
         legal="Pressing people in hardship is what regulators look at first.",
         customer="Less pressure on people in hardship; some will claim it to be left alone.",
         failing="Calls and visits a week to such accounts are not those of the other teams next month.",
+        settle=_NO_LOT,
     ),
     "unrecorded": Remedy(
         area="technology",
@@ -204,6 +208,7 @@ _BY_MEASURE = {
         legal="Hardship noted and not answered is what regulators look at first.",
         customer="Less pressure on people in hardship; arrangements may attract those who could pay.",
         failing="The share without an arrangement stays above the limit, or arrangements break within three months.",
+        settle=_NO_LOT,
         cost="arrangement",
         each="gap",
     ),
