@@ -9,8 +9,8 @@ import pandas as pd
 
 from collectlab.policy.warning.features import UNKNOWN, Feature, band_labels, feature_of
 
-#: A band in which fewer rows of either outcome would be expected, or were seen, joins its neighbour.
-FEWEST, SEEN = 10, 3
+#: A band in which fewer rows of either outcome would be expected joins its neighbour.
+FEWEST = 10
 #: Bands of equal size that a feature without fixed cuts gets.
 BANDS = 5
 
@@ -106,11 +106,7 @@ def _join(n: np.ndarray, events: np.ndarray, ordered: bool) -> np.ndarray:
     while True:
         ids = np.unique(group)
         sums = [(events[group == g].sum(), (n - events)[group == g].sum(), n[group == g].sum()) for g in ids]
-        thin = [
-            i
-            for i, (a, b, rows) in enumerate(sums)
-            if min(a, b) < SEEN or rows * min(overall, 1 - overall) < FEWEST
-        ]
+        thin = [i for i, (_, _, rows) in enumerate(sums) if rows * min(overall, 1 - overall) < FEWEST]
         if not thin or len(ids) == 1:
             return group
         i = min(thin, key=lambda k: sums[k][2])

@@ -189,7 +189,8 @@ def fit_warning(
     log p / (1 − p) = α + Σ_f β_f[band of f],  β of the band with the most rows = 0.
 
     Rows alike in all bands are put together and fitted by statsmodels' binomial GLM. Bands in which fewer than
-    ten rows of either outcome would be expected, or fewer than three were seen, join a neighbour. The standard errors are robust to repeated rows of a customer
+    ten rows of either outcome would be expected join a neighbour; in a band where all had the same outcome, half a row
+    counts for the other. The standard errors are robust to repeated rows of a customer
     (sandwich over customers).
 
     Parameters

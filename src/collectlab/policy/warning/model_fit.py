@@ -24,6 +24,8 @@ def fit_bands(
         key = key * size + code
     _, first, pattern = np.unique(key, return_index=True, return_inverse=True)
     n, events = np.bincount(pattern), np.bincount(pattern, y)
+    for code, size in zip(codes[first].T, sizes):
+        events = events + _half(code, size, n, events)
     offsets = np.cumsum([1, *sizes])
     x = np.zeros((len(n), offsets[-1]))
     x[:, 0] = 1
@@ -49,6 +51,13 @@ def fit_bands(
     errors = np.full(x.shape[1], np.nan)
     errors[kept] = np.sqrt(np.diag(variance))
     return beta, errors
+
+
+def _half(code: np.ndarray, size: int, n: np.ndarray, events: np.ndarray) -> np.ndarray:
+    """Half an event for a band without any, half an event less for one that has nothing else: else it has no end."""
+    rows, came = np.bincount(code, n, size), np.bincount(code, events, size)
+    more = np.where(came <= 0, 0.5, np.where(came >= rows, -0.5, 0.0)) / np.maximum(rows, 1)
+    return more[code] * n
 
 
 def _converged(model: Any) -> Any:

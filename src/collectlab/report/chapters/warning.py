@@ -104,6 +104,8 @@ def drivers(month: Month, target: str = "falls") -> Drivers:
     found = _worked(month, target).model.drivers()
     table = found.table.drop(columns="feature")
     sure = table[(table["conf_low"] > 1) | (table["conf_high"] < 1)]
+    if sure.empty:
+        raise NotAvailable("no band differs from its reference beyond noise.")
     order = sure["estimate"].map(math.log).abs().sort_values(ascending=False, kind="stable").index
     note = f"{len(sure)} of {len(table)} bands differ from their reference beyond noise; shown: the strongest {BANDS_SHOWN}."
     return dataclasses.replace(found, table=sure.loc[order].head(BANDS_SHOWN), notes=(note, *found.notes))
