@@ -56,19 +56,21 @@ def test_each_origin_is_forecast_from_what_was_known_then(counted, tested):
         .set_index("origin")
         .loc[then.origin]
     )
-    assert rows["forecast"].tolist() == then.table.query("measure == 'recovered'")["estimate"].tolist()
+    assert rows["forecast"].tolist() == pytest.approx(
+        then.table.query("measure == 'recovered'")["estimate"].tolist(), rel=1e-12
+    )
 
 
 def test_a_shuffled_future_changes_no_earlier_forecast(counted):
     order = np.r_[np.arange(14), 14 + np.random.default_rng(1).permutation(len(counted.months) - 14)]
     names = ("stock", "moves", "due", "due_moved", "paid")
     shuffled = replace(counted, **{n: getattr(counted, n)[order] for n in names})
-    before = [
-        backtest(h, months=2, paths=200).errors.query("origin <= '2026-04'") for h in (counted, shuffled)
-    ]
+    before = [backtest(h, months=2, paths=200).errors for h in (counted, shuffled)]
     origins = sorted(counted.series()["month"][:14])[-1]
     one, other = (e[e["origin"] <= origins] for e in before)
-    assert len(one) and one["forecast"].tolist() == other["forecast"].tolist()
+    assert len(one) > 50
+    assert np.array_equal(one["forecast"], other["forecast"], equal_nan=True)
+    assert not np.array_equal(one["happened"], other["happened"])  # the future was shuffled indeed
 
 
 def test_rivals_are_what_they_are_called():
