@@ -16,7 +16,7 @@ from collectlab.report.month import open_month
 
 @pytest.fixture(scope="module")
 def this():
-    bank = simulate(accounts=600, months=14, truth_accounts=0, problems=())
+    bank = simulate(accounts=700, months=14, truth_accounts=0, problems=())
     return open_month(bank.book_tables, "2026-10", params="params")
 
 

@@ -107,7 +107,7 @@ def loop(frame: pd.DataFrame, payments: pd.DataFrame, actions: pd.DataFrame, hor
     return np.cumsum(total)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", [1, 3])
 def test_the_curve_is_its_definition_day_by_day(seed):
     rng = np.random.default_rng(seed)
     outcomes = ["censored", "cured", "charged_off", "sold", "settled"]
@@ -134,7 +134,7 @@ def test_the_curve_is_its_definition_day_by_day(seed):
 
 @pytest.fixture(scope="module")
 def bank():
-    made = simulate(accounts=700, months=14, truth_accounts=0, problems=())
+    made = simulate(accounts=500, months=12, truth_accounts=0, problems=())
     book = open_book(made.book_tables)
     prices = load_prices("params/costs.yml", "params/fees.yml")
     rows = engine.collect(first_episodes(book, book.episodes("current_once")))
@@ -145,7 +145,7 @@ def test_an_accounts_value_is_a_plain_loop_over_its_money(bank):
     book, money, rows = bank
     found = present_values(rows, money, horizon=90, amount="amount_at_entry", **RATES).set_index("account_id")
     told = {t: engine.collect(book.table(t)) for t in ("payments", "actions", "complaints")}
-    for row in rows[rows["observed_day"] >= 90].head(40).itertuples():
+    for row in rows[rows["observed_day"] >= 90].head(25).itertuples():
         start, v = pd.Timestamp(row.started_on), 1.25 ** (-1 / 365)
         by_day = np.zeros(91)
         for p in told["payments"][told["payments"]["account_id"] == row.account_id].itertuples():

@@ -15,6 +15,7 @@ from collectlab.core.tables import format_value
 from collectlab.effects.cohort import cohort
 from collectlab.effects.compare import compare
 from collectlab.effects.experiment import experiment
+from collectlab.effects.experiment_cells import arms_of, control_of
 from collectlab.effects.verdict_rule import CAUSAL, SUGGESTIVE
 from collectlab.measures.worth.incremental import Incremental, incremental
 from collectlab.measures.worth.present_value import PresentValue, present_value
@@ -24,13 +25,15 @@ from collectlab.measures.worth.prices import Prices, load_prices
 from collectlab.policy.agencies import load_agencies
 from collectlab.policy.options import Figure, Option
 from collectlab.report.chapters import caused, trials
-from collectlab.report.chapters.asked import questions
+from collectlab.report.chapters.asked import plans, questions
 from collectlab.report.month import WINDOW_MONTHS, Month
 from collectlab.report.parts import part
 
 #: Days over which the curve runs, and within which increments are counted.
 LONG, WITHIN = 180, 90
 CURED = "cured_within_60"
+#: Grade of a verdict → that of an increment; whatever has another grade has none.
+GRADES = {CAUSAL: "causal", SUGGESTIVE: "suggestive"}
 
 
 def _prices(month: Month) -> Prices:
@@ -88,12 +91,30 @@ def _tested(month: Month) -> nw.LazyFrame:
     return trials.frame(month)
 
 
+def _arms(month: Month) -> tuple[str, list[str]]:
+    """The control of the test, and its other arms."""
+    there, _ = arms_of(_tested(month), "strategy")
+    control, _ = control_of(month.control or None, there, "strategy")
+    return control, [a for a in there if a != control]
+
+
+def _grades(month: Month, control: str, arms: list[str]) -> dict[str, str]:
+    """The grade of each arm's answer by the published rule; of several, the first that is not causal."""
+    planned = plans(month, {control, *arms})
+    names = [a for p in planned for a in p.plan.arms] if planned else arms
+    found: dict[str, str] = {}
+    for arm, said in zip(names, caused.experiments(month)):
+        if found.get(arm, CAUSAL) == CAUSAL:
+            found[arm] = said.grade
+    return {a: found.get(a, "not known") for a in arms}
+
+
 def value(month: Month) -> PresentValue:
     """The present value by arm of the test, against its control; counted once for all chapters."""
 
     def made() -> PresentValue:
-        rows, flows = _tested(month), _flows(month)
-        control = trials.strategies(month).control
+        flows, rows = _flows(month), _tested(month)
+        control, _ = _arms(month)
         return present_value(rows, flows, **_rates(month), control=control, horizon=LONG, through="follow_up")
 
     return month.shared("present value of the arms", made)
@@ -157,9 +178,8 @@ def _drawn(month: Month, notes: list[str]) -> list[Incremental]:
     rows = present_values(
         _tested(month), _flows(month), horizon=WITHIN, amount="amount_at_entry", **_rates(month)
     )
-    effects = trials.strategies(month)
-    control = effects.control
-    grades = {a: v.grade for a, v in zip(dict.fromkeys(effects.table["arm"]), caused.experiments(month))}
+    control, arms = _arms(month)
+    grades = _grades(month, control, arms)
     kept = {a: GRADES[g] for a, g in grades.items() if g in GRADES}
     notes += [f"{a}: left out, the test's answer is {g}." for a, g in grades.items() if a not in kept]
     if not kept:
@@ -175,9 +195,6 @@ def _drawn(month: Month, notes: list[str]) -> list[Incremental]:
         f"{begun.max():%Y-%m-%d} (the first time each), drawn by lot for {', '.join([*kept, control])}"
     )
     return [_worth_of(rows, of, whom, kept, control, _pace(month, control))]
-
-
-GRADES = {CAUSAL: "causal", SUGGESTIVE: "suggestive"}
 
 
 def _chosen(month: Month, notes: list[str]) -> list[Incremental]:
