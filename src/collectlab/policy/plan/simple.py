@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from collectlab.policy.plan.solve import Plan
 
 _TOLERANCE = 1e-6
+_PICKED = (
+    "All within the same capacity. A plan picked as the best looks better than it is; corrected: less what chance adds to "
+    "the best sheet. The full plan has more freedom to follow chance, so that simplicity costs this much at most."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +80,7 @@ class SimplePlan(Result):
             estimand="expected net money a month: paid less what it cost, under each plan, within the same capacity",
             unit="money",
             title="What simplicity costs",
-            notes=self.notes,
+            notes=(_PICKED,),
             formats={"estimate": "Net a month"},
             conf_level=self.conf_level,
         )
@@ -179,8 +183,6 @@ def simple_plan(
     table, exceptions = _sheet(model, rules, words, months)
     notes = [
         "One action a rule; found among all sheets of this shape, within the same capacity as the full plan.",
-        "A plan picked as the best looks better than it is. Corrected: less what chance adds to the best sheet. The full "
-        "plan has more freedom to follow chance, so that simplicity costs this much at most.",
     ]
     if exceptions > 0.0005:
         notes.append(
