@@ -14,7 +14,7 @@ from collectlab.core.jackknife import check_level
 from collectlab.core.results import Result
 from collectlab.policy.plan.model import DecisionModel
 from collectlab.policy.plan.solve_linear import Infeasible, Solution, solve
-from collectlab.policy.plan.uncertainty import drawn_gains, gains, holm
+from collectlab.policy.plan.uncertainty import charged, drawn_gains, gains, holm
 from collectlab.policy.plan.value import Value, occupancy, spread, value
 
 __all__ = ["Infeasible", "Plan", "Solution", "allocate", "solve"]
@@ -89,8 +89,8 @@ def allocate(
     action that is not tried in a state is not chosen there beyond what is done of it today. The price of a capacity is the
     dual of its row: what one more unit a month is worth.
 
-    With draws, the gain of each state against the strategy in force (at the prices of capacity,
-    :func:`~collectlab.policy.plan.uncertainty.gains`) is corrected for optimism: the best of many noisy plans
+    With draws, the gain of each state against the strategy in force (net of the price of the capacity that it takes
+    from other states, :func:`~collectlab.policy.plan.uncertainty.gains`) is corrected for optimism: the best of many noisy plans
     looks better than it is, by the mean over draws of (gain in the draw it was best in − gain in the point
     estimate). The plan as a whole is judged first: where its corrected gain is beyond noise, only groups of states
     (band of days past due × action) that gain nothing are kept back; otherwise each group must be beyond noise by
@@ -140,16 +140,17 @@ def allocate(
     found = solve(model, limits, may=may, fixed=fixed)
     best = _shares(model, found.x)
     force = model.in_force
+    prices = charged(model, best, found.prices, limits)
     draws = model.draws if uncertain else None
     optimism = np.zeros(len(model.states))
     price_draws: dict[str, np.ndarray] = {}
     if draws is not None:
-        optimism, price_draws = _optimism(model, limits, may, fixed, found.prices)
+        optimism, price_draws = _optimism(model, limits, may, fixed, prices)
     share, back = best, np.zeros(len(model.states), bool)
     if draws is not None:
-        share, back = _kept_back(model, limits, may, fixed, best, found.prices, optimism, conf_level)
-    changes = _changes(model, best, found.prices, optimism, back, draws is not None, conf_level)
-    groups = _groups(model, best, found.prices, optimism, back, draws is not None, conf_level)
+        share, back = _kept_back(model, limits, may, fixed, best, prices, optimism, conf_level)
+    changes = _changes(model, best, prices, optimism, back, draws is not None, conf_level)
+    groups = _groups(model, best, prices, optimism, back, draws is not None, conf_level)
     mine, today = value(model, share, conf_level=conf_level), value(model, force, conf_level=conf_level)
     changed = _differs(share, force)
     over = max(float(optimism[changed].sum()), 0.0)
@@ -168,7 +169,7 @@ def allocate(
         )
     return Plan(
         table=changes,
-        estimand="Gain a month against the strategy in force, net of the price of capacity, by state",
+        estimand="Gain a month against the strategy in force, net of the price of capacity taken from other states",
         unit="money",
         title="The plan",
         notes=tuple(notes),
@@ -296,7 +297,8 @@ def _kept_back(
         every = np.concatenate(groups)
         sums = np.array([point[g].sum() for g in groups])
         z = sums / np.maximum([np.std(drawn[:, g].sum(axis=1), ddof=1) for g in groups], 1e-12)
-        whole = point[every].sum() / max(np.std(drawn[:, every].sum(axis=1), ddof=1), 1e-12)
+        apart = drawn_gains(model, plan, {}).sum(axis=1)
+        whole = (gains(model, plan, {}).sum() - optimism[every].sum()) / max(np.std(apart, ddof=1), 1e-12)
         return sums, z, bool(holm(np.array([whole]), half)[0])
 
     def narrowed(together: bool) -> tuple[np.ndarray, np.ndarray] | None:

@@ -70,6 +70,40 @@ def drawn_gains(
     return _gains(d.move[which], lowered, d.inflow[which], plan, model.in_force, model.discount)
 
 
+def charged(
+    model: DecisionModel, plan: np.ndarray, prices: Mapping[str, float], capacity: Mapping[str, float]
+) -> dict[str, float]:
+    """The prices that states pay for what they use more: only what must be taken from other states is paid for.
+
+    Of what the plan's states use more than today, the part that today's spare capacity covers is free.
+
+    Parameters
+    ----------
+    model : DecisionModel
+    plan : float (S, A)
+    prices, capacity : mapping
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> model = DecisionModel.of(move=[[[0.0], [0.0]]], leave=[[[1.0], [1.0]]], reward=[[10.0, 20.0]],
+    ...                          uses={"calls": [[1.0, 3.0]]}, inflow=[100.0])
+    >>> charged(model, np.array([[0.5, 0.5]]), {"calls": 5.0}, {"calls": 200.0})  # 100 more, and 100 to spare
+    {'calls': 0.0}
+    """
+    y = occupancy(model.move, model.in_force, model.inflow, model.discount)
+    found = {}
+    for name, price in prices.items():
+        use = model.uses[name]
+        more = _gains(model.move, use, model.inflow, plan, model.in_force, model.discount).clip(0).sum()
+        spare = max(capacity[name] - float((y[:, None] * model.in_force * use).sum()), 0.0)
+        found[name] = price * (1 - min(spare / more, 1.0)) if more > 1e-12 else price
+    return found
+
+
 def _gains(move, reward, inflow, plan, force, discount) -> np.ndarray:
     chain = np.matmul(force[..., :, None, :], move)[..., 0, :]
     brings = (force * reward).sum(axis=-1)
