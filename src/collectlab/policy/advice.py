@@ -134,7 +134,10 @@ def net_of(r: Recommendation) -> str:
     """The net gain with its interval, or that it is not known."""
     if math.isnan(r.net):
         return "not known"
-    return f"{format_value(r.net, 'money')} ({format_value(r.net_low, 'money')} to {format_value(r.net_high, 'money')})"
+    net = format_value(r.net, "money")
+    if math.isnan(r.net_low):
+        return net
+    return f"{net} ({format_value(r.net_low, 'money')} to {format_value(r.net_high, 'money')})"
 
 
 def _lines(r: Recommendation) -> list[tuple[str, str]]:

@@ -78,5 +78,8 @@ class Option:
 
     @property
     def sure(self) -> bool:
-        """Whether the whole interval of the net gain lies above nothing; without a net gain, its evidence stands."""
-        return math.isnan(self.net) or self.low > 0
+        """Whether the whole interval of the net gain lies above nothing; without a net gain, its evidence stands.
+
+        A gain without an interval is an expectation already (the worth of an experiment, say).
+        """
+        return math.isnan(self.net) or (self.net > 0 if math.isnan(self.low) else self.low > 0)

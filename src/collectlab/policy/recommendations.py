@@ -144,7 +144,9 @@ def _order(draft: tuple[str, dict[str, Any]]) -> tuple[Any, ...]:
 def _chosen(o: Option) -> tuple[str, dict[str, Any]]:
     """A change worked out elsewhere, as a recommendation."""
     known = not math.isnan(o.net)
-    ends = f"{format_value(o.low, 'money')} to {format_value(o.high, 'money')}"
+    said = format_value(o.net, "money") if known else NOT_KNOWN
+    if not math.isnan(o.low):
+        said += f" ({format_value(o.low, 'money')} to {format_value(o.high, 'money')})"
     fields = {
         "what": o.what,
         "whom": o.whom,
@@ -161,7 +163,7 @@ def _chosen(o: Option) -> tuple[str, dict[str, Any]]:
         "net": o.net,
         "net_low": o.low,
         "net_high": o.high,
-        "net_words": f"{format_value(o.net, 'money')} ({ends})" if known else NOT_KNOWN,
+        "net_words": said,
         "cost": o.cost,
         "cost_words": o.cost_words,
         "legal_risk": o.legal_risk,
