@@ -91,8 +91,8 @@ def charged(
     --------
     >>> model = DecisionModel.of(move=[[[0.0], [0.0]]], leave=[[[1.0], [1.0]]], reward=[[10.0, 20.0]],
     ...                          uses={"calls": [[1.0, 3.0]]}, inflow=[100.0])
-    >>> charged(model, np.array([[0.5, 0.5]]), {"calls": 5.0}, {"calls": 200.0})  # 100 more, and 100 to spare
-    {'calls': 0.0}
+    >>> charged(model, np.array([[0.5, 0.5]]), {"calls": 5.0}, {"calls": 150.0})  # 100 more, 50 to spare
+    {'calls': 2.5}
     """
     y = occupancy(model.move, model.in_force, model.inflow, model.discount)
     found = {}
@@ -100,7 +100,7 @@ def charged(
         use = model.uses[name]
         more = _gains(model.move, use, model.inflow, plan, model.in_force, model.discount).clip(0).sum()
         spare = max(capacity[name] - float((y[:, None] * model.in_force * use).sum()), 0.0)
-        found[name] = price * (1 - min(spare / more, 1.0)) if more > 1e-12 else price
+        found[name] = float(price * (1 - min(spare / more, 1.0))) if more > 1e-12 else price
     return found
 
 
