@@ -108,6 +108,30 @@ def test_columns_that_follow_from_others_are_left_out(rows):
     assert np.isnan(model.errors[1]).all()
 
 
+def test_what_bands_together_tell_apart_without_fail_still_gets_finite_odds():
+    """The event comes where both are 1 and nowhere else: each band has both outcomes, together they decide."""
+    a, b = np.tile([0.0, 0.0, 1.0, 1.0], 100), np.tile([0.0, 1.0, 0.0, 1.0], 100)
+    rows = pd.DataFrame({"a": a, "b": b, "outcome": a * b, "customer_id": range(400)})
+    text = rows.assign(a=rows["a"].map(str), b=rows["b"].map(str))
+    model = fit_warning(text, features=["a", "b"])
+    score = model.score(text)
+    assert score[3] > 0.9 > 0.1 > score[:3].max()
+    assert np.abs(np.concatenate(model.weights)).max() < 15
+
+
+def test_a_large_band_without_any_event_stays_a_band():
+    rows = pd.DataFrame(
+        {
+            "a": ["x"] * 1000 + ["y"] * 1000,
+            "outcome": [0.0] * 1000 + [1.0, 0.0] * 500,
+            "customer_id": range(2000),
+        }
+    )
+    score = fit_warning(rows, features=["a"]).score(rows)
+    assert score[0] == pytest.approx(0.5 / 1000)
+    assert score[-1] == pytest.approx(0.5)
+
+
 def test_thin_bands_join_and_missing_values_have_their_own():
     times = np.array([0] * 100 + [2] * 100 + [4] * 15 + [9] * 3 + [np.nan] * 50)
     y = np.tile([0.0, 1.0], 134)

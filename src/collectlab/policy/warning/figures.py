@@ -83,7 +83,7 @@ def _calibration(n: np.ndarray, events: np.ndarray, chance: np.ndarray) -> tuple
     x = np.log(chance / (1 - chance))
     fixed = 0.0
     for _ in range(25):
-        p = 1 / (1 + np.exp(-(fixed + x)))
+        p = 1 / (1 + np.exp(-np.clip(fixed + x, -30, 30)))
         step = (events - n * p).sum() / (n * p * (1 - p)).sum()
         fixed += step
         if abs(step) < 1e-9:
@@ -92,7 +92,7 @@ def _calibration(n: np.ndarray, events: np.ndarray, chance: np.ndarray) -> tuple
         return np.nan, fixed
     a, b = fixed, 1.0
     for _ in range(25):
-        p = 1 / (1 + np.exp(-(a + b * x)))
+        p = 1 / (1 + np.exp(-np.clip(a + b * x, -30, 30)))
         w, r = n * p * (1 - p), events - n * p
         s0, s1, s2 = w.sum(), (w * x).sum(), (w * x * x).sum()
         g0, g1 = r.sum(), (r * x).sum()

@@ -11,6 +11,10 @@ import pandas as pd
 
 from collectlab.policy.warning.bands import Bands
 
+#: A log odds ratio beyond this is on its way to no end; then coefficients are drawn to 0 as by a normal prior with
+#: the precision ``RIDGE``.
+FARTHEST, RIDGE = 15.0, 0.1
+
 
 def fit_bands(
     codes: np.ndarray, bands: Sequence[Bands], y: np.ndarray, customer: pd.Series
@@ -33,23 +37,22 @@ def fit_bands(
         x[np.arange(len(n)), start + code] = 1
     kept = _independent(x, n, [start + b.reference for start, b in zip(offsets, bands)])
     model = sm.GLM(np.column_stack([events, n - events]), x[:, kept], family=sm.families.Binomial())
-    fitted = _converged(model)
+    params = _converged(model)
+    chance = 1 / (1 + np.exp(-np.clip(x[:, kept] @ params, -30, 30)))
     beta = np.zeros(x.shape[1])
-    beta[kept] = fitted.params
+    beta[kept] = params
     # Sandwich over customers: sums of (y − p) x by customer, band by band.
-    residual = y - fitted.fittedvalues[pattern]
+    residual = y - chance[pattern]
     who, _ = pd.factorize(customer)
     count = int(who.max()) + 1
     score = np.column_stack(
         [np.bincount(who, residual, count)]
         + [np.bincount(who * s + c, residual, count * s).reshape(count, s) for s, c in zip(sizes, codes.T)]
     )[:, kept]
-    bread = np.linalg.inv(
-        x[:, kept].T @ (x[:, kept] * (n * fitted.fittedvalues * (1 - fitted.fittedvalues))[:, None])
-    )
+    bread = np.linalg.pinv(x[:, kept].T @ (x[:, kept] * (n * chance * (1 - chance))[:, None]))
     variance = bread @ (score.T @ score) @ bread * (count / max(count - 1, 1))
     errors = np.full(x.shape[1], np.nan)
-    errors[kept] = np.sqrt(np.diag(variance))
+    errors[kept] = np.sqrt(np.maximum(np.diag(variance), 0))
     return beta, errors
 
 
@@ -60,34 +63,45 @@ def _half(code: np.ndarray, size: int, n: np.ndarray, events: np.ndarray) -> np.
     return more[code] * n
 
 
-def _converged(model: Any) -> Any:
-    """The fit by statsmodels' Newton steps from near the top; by its slower reweighted ones if they fail."""
+def _converged(model: Any) -> np.ndarray:
+    """The coefficients by statsmodels' Newton steps from near the top.
+
+    Where bands together tell all events apart there is no top; then the coefficients are drawn a little to 0.
+    """
     from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-    begin = _near(model.exog, model.endog, model.n_trials)
+    x, share, n = model.exog, model.endog, model.n_trials
     with warnings.catch_warnings():
-        # Whether it has converged is asked below; on the way a bad start overflows.
+        # Whether it has converged is asked below; on the way to no top it overflows.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", RuntimeWarning)
-        fitted = model.fit(start_params=begin, method="newton", disp=0, maxiter=15)
-    if fitted.mle_retvals["converged"] and np.isfinite(fitted.params).all():
-        return fitted
-    return model.fit(maxiter=100)
+        begin = _near(x, share, n)
+        if np.abs(begin).max() < FARTHEST:
+            fitted = model.fit(start_params=begin, method="newton", disp=0, maxiter=15)
+            if fitted.mle_retvals["converged"] and np.abs(fitted.params).max() < FARTHEST:
+                return fitted.params
+    return _near(x, share, n, steps=50, ridge=RIDGE)
 
 
-def _near(x: np.ndarray, share: np.ndarray, n: np.ndarray, steps: int = 12) -> np.ndarray:
+def _near(
+    x: np.ndarray, share: np.ndarray, n: np.ndarray, steps: int = 12, ridge: float = 1e-9
+) -> np.ndarray:
     """Newton's steps from the overall share, halved as long as the likelihood falls: where a fit may begin."""
     beta = np.zeros(x.shape[1])
     beta[0] = np.log((n * share).sum() / (n * (1 - share)).sum())
 
     def likelihood(b: np.ndarray) -> tuple[float, np.ndarray]:
         z = x @ b
-        return float((n * (share * z - np.logaddexp(0, z))).sum()), z
+        return float((n * (share * z - np.logaddexp(0, z))).sum() - ridge * (b[1:] @ b[1:]) / 2), z
 
+    held = ridge * np.eye(len(beta))
+    held[0, 0] = 0
     best, z = likelihood(beta)
     for _ in range(steps):
         p = 1 / (1 + np.exp(-z))
-        step = np.linalg.solve(x.T @ (x * (n * p * (1 - p))[:, None]), x.T @ (n * (share - p)))
+        step = np.linalg.solve(
+            x.T @ (x * (n * p * (1 - p))[:, None]) + held, x.T @ (n * (share - p)) - held @ beta
+        )
         new, new_z = likelihood(beta + step)
         while new < best and np.abs(step).max() > 1e-6:
             step = step / 2

@@ -295,8 +295,9 @@ def _apart(
 def _deciles(chance: np.ndarray, y: np.ndarray, group: np.ndarray, conf_level: float) -> pd.DataFrame:
     """Expected and observed by tenth of the chance."""
     edges = np.unique(np.quantile(chance, np.arange(1, 10) / 10))
-    tenth = np.searchsorted(edges, chance, side="left")
-    size = len(edges) + 1
+    # Where many share a chance, there are fewer bands than ten.
+    tenth = np.unique(np.searchsorted(edges, chance, side="left"), return_inverse=True)[1]
+    size = int(tenth.max()) + 1
     n, events = np.bincount(tenth, minlength=size), np.bincount(tenth, y, size)
     whole = sums_at((group, tenth), np.ones(len(y)), (GROUPS, size))
     part = sums_at((group, tenth), y, (GROUPS, size))
