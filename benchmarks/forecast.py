@@ -43,7 +43,7 @@ Found = dict[str, np.ndarray]
 def bank(job: tuple[int, tuple[str, ...]]) -> list[Found]:
     """One bank's books, each forecast from month 24."""
     seed, changes = job
-    connection().execute("SET threads = 1")
+    connection().execute("SET threads = 1; SET enable_progress_bar = false")
     made = simulate(ACCOUNTS, MONTHS, FIRST_SEED + seed, problems=(), changes=changes, truth_accounts=0)
     tables = {name: made.book_tables[name] for name in ("accounts", "snapshots", "payments")}
     whole = open_book(tables, name="simulated")

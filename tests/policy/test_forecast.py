@@ -104,12 +104,12 @@ def test_what_happens_later_changes_nothing():
 
 
 def test_intervals_cover_what_comes_with_and_without_months_that_differ():
-    hold, books = 6, 40
+    hold, books = 6, 30
     for spread in (0.0, 0.35):
         inside = {0.8: [], 0.95: []}
         for seed in range(books):
             counted = drawn(np.random.default_rng([seed, 77]), 24 + hold, spread)
-            made_then = forecast(counted.until(23), months=hold, paths=500)
+            made_then = forecast(counted.until(23), months=hold, paths=400)
             after = counted.series().tail(hold)
             for level, found in inside.items():
                 ends = made_then.level(level).table

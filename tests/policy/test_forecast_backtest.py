@@ -22,7 +22,11 @@ SHARED = ROOT.parent / "shared" / "data"
 
 @pytest.fixture(scope="module")
 def counted():
-    return history(cl.open_book(simulate(accounts=600, months=20, truth_accounts=0).book_tables, name="bank"))
+    return history(
+        cl.open_book(
+            simulate(accounts=300, months=18, problems=(), truth_accounts=0).book_tables, name="bank"
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +65,16 @@ def test_each_origin_is_forecast_from_what_was_known_then(counted, tested):
     )
 
 
-def test_a_shuffled_future_changes_no_earlier_forecast(counted):
-    order = np.r_[np.arange(14), 14 + np.random.default_rng(1).permutation(len(counted.months) - 14)]
+def test_a_reversed_future_changes_no_earlier_forecast(counted):
+    order = np.r_[np.arange(14), np.arange(len(counted.months) - 1, 13, -1)]
     names = ("stock", "moves", "due", "due_moved", "paid")
-    shuffled = replace(counted, **{n: getattr(counted, n)[order] for n in names})
-    before = [backtest(h, months=2, paths=200).errors for h in (counted, shuffled)]
+    turned = replace(counted, **{n: getattr(counted, n)[order] for n in names})
+    before = [backtest(h, months=2, paths=200).errors for h in (counted, turned)]
     origins = sorted(counted.series()["month"][:14])[-1]
     one, other = (e[e["origin"] <= origins] for e in before)
     assert len(one) > 50
     assert np.array_equal(one["forecast"], other["forecast"], equal_nan=True)
-    assert not np.array_equal(one["happened"], other["happened"])  # the future was shuffled indeed
+    assert not np.array_equal(one["happened"], other["happened"])  # the future was turned round indeed
 
 
 def test_rivals_are_what_they_are_called():
@@ -173,7 +177,7 @@ def test_the_chapter_on_the_example():
 
 def test_the_chapter_leaves_itself_out_in_one_line():
     month = open_month(
-        simulate(accounts=150, months=1, truth_accounts=0).book_tables, "2026-10", params=ROOT / "params"
+        simulate(accounts=60, months=1, truth_accounts=0).book_tables, "2026-10", params=ROOT / "params"
     )
     for part in (chapter.next_months, chapter.next_buckets, chapter.last_month, chapter.backtest):
         told = part(month).left_out
