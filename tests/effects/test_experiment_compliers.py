@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from collectlab.core.errors import FrameError
-from collectlab.effects.experiment_compliers import complier_effect, fieller
+from collectlab.effects.experiment_compliers import complier_effect
+from collectlab.measures.worth.incremental import fieller
 
 
 def calls() -> pd.DataFrame:

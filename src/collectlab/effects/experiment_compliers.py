@@ -28,6 +28,7 @@ from collectlab.effects.experiment_cells import (
     unit_of,
     usable,
 )
+from collectlab.measures.worth.incremental import fieller
 
 #: Below this F of the first stage the usual interval is not to be trusted (Staiger & Stock 1997).
 WEAK = 10.0
@@ -246,25 +247,6 @@ def _row(
 
 def _variance(found: Fit) -> float:
     return float(max(found.covariance[0, 0], 0.0))
-
-
-def fieller(
-    above: float, below: float, var_above: float, cov: float, var_below: float, quantile: float
-) -> tuple[float, float]:
-    """Every ratio b with (above − b · below)² ≤ q² Var(above − b · below): Fieller's interval.
-
-    Without end on both sides where ``below`` is not told from 0 (the set is then the whole line, or all of it but
-    a gap, which is not shown).
-
-    Source: Fieller (1954), JRSS B 16(2), 175–185.
-    """
-    a = below**2 - quantile**2 * var_below
-    b = above * below - quantile**2 * cov
-    c = above**2 - quantile**2 * var_above
-    if not a > 0:
-        return -np.inf, np.inf
-    root = float(np.sqrt(max(b**2 - a * c, 0.0)))
-    return (b - root) / a, (b + root) / a
 
 
 def _checks(table: pd.DataFrame, received: str, control: str) -> tuple[Check, ...]:

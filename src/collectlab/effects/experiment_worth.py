@@ -15,8 +15,8 @@ from collectlab.core.errors import FrameError, first_few
 from collectlab.core.tables import format_value
 from collectlab.effects.experiment import experiment
 from collectlab.effects.experiment_cells import arms_of, control_of, names_of, refuse_roles
-from collectlab.effects.experiment_compliers import fieller
 from collectlab.effects.experiment_result import ExperimentResult
+from collectlab.measures.worth.incremental import fieller
 
 
 def worth(

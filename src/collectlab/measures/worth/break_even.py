@@ -15,6 +15,7 @@ from collectlab.core.errors import FrameError, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
+from collectlab.measures.worth.incremental import fieller
 from collectlab.measures.worth.probabilistic import in_order
 
 #: Columns that must not be below 0; a missing one counts as 0, a missing standard error as known for sure.
@@ -244,19 +245,12 @@ def _one(
             relative = of_cost / cost if cost > 0 else 0.0
             found["std_error"] = point * float(np.hypot(relative, error / effect))
             if draws is None:
-                ends = _fieller(cost, effect * per, of_cost, error * per, quantile)
+                low, high = fieller(cost, effect * per, of_cost**2, 0.0, (error * per) ** 2, quantile)
+                ends = max(low, 0.0), high
             else:
                 ends = _quantiles(cost, of_cost, draws * per, level)
             found["conf_low"], found["conf_high"] = ends
     return {**found, "reading": _reading(found, row["share"])}
-
-
-def _fieller(above: float, below: float, of_above: float, of_below: float, q: float) -> tuple[float, float]:
-    """Every ratio b with (above − b · below)² ≤ q² Var(above − b · below); ``below`` is told from 0."""
-    a = below**2 - (q * of_below) ** 2
-    c = above**2 - (q * of_above) ** 2
-    root = float(np.sqrt(max((above * below) ** 2 - a * c, 0.0)))
-    return max((above * below - root) / a, 0.0), (above * below + root) / a
 
 
 def _quantiles(cost: float, of_cost: float, effects: np.ndarray, level: float) -> tuple[float, float]:
