@@ -50,6 +50,7 @@ class Endless(Days):
 
 
 def book_of(seed: int, accounts: int, kind: type[Days] = Days) -> Book:
+    connection().execute("SET enable_progress_bar = false")
     settings = Settings(
         seed=seed, accounts=accounts, months=MONTHS, end=END, problems=(), hidden_confounding=0.0
     )
