@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from collectlab.core.errors import FrameError
 from collectlab.effects.experiment import experiment
 from collectlab.effects.experiment_worth import worth
-from collectlab.measures.worth.incremental import incremental
+from collectlab.measures.worth.incremental import fieller, incremental
 
 
 def effects(**rows) -> pd.DataFrame:
