@@ -4,7 +4,7 @@
 
 Three tables. The time of one linear programme and of a whole plan by size, with the largest residual of what is
 rechecked (flow, capacity, sign, slackness, duality gap) and the largest gap between a price and the change in value
-when its capacity is moved by one unit. Then how often anything is changed in books where the actions do not differ
+when its capacity (two of them) is moved by one unit. Then how often anything is changed in books where the actions do not differ
 (no more than 5 in 100 wanted), and how often it is where they do. Seeded; one process; not run in CI.
 """
 
@@ -55,7 +55,7 @@ def timed() -> pd.DataFrame:
         found = solve(model, capacity)
         seconds = time.process_time() - began
         gaps = []
-        for k in capacity:
+        for k in list(capacity)[:2]:
             more = solve(model, {**capacity, k: capacity[k] + 1}).objective - found.objective
             less = found.objective - solve(model, {**capacity, k: capacity[k] - 1}).objective
             outside = max(more - found.prices[k], found.prices[k] - less, 0.0)
@@ -82,8 +82,8 @@ def timed() -> pd.DataFrame:
         "states",
         "actions",
         "limits",
-        "solve_s",
-        "plan_s",
+        "solve_cpu_s",
+        "plan_cpu_s",
         "residual",
         "price_gap",
         "plan",

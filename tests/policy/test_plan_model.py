@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.policy.plan import DecisionModel, decision_model, value
+from collectlab.policy.plan import DecisionModel, decision_model
 from collectlab.policy.plan.model_shrink import Layout, means, transitions
 from collectlab.policy.plan.model_weights import row_weights
 from collectlab.policy.plan.rows import COUNTED
 from collectlab.policy.plan.uncertainty import drawn_gains, gains, holm
+from collectlab.policy.plan.value import value
 
 
 def made(n, rng, *, effect=0.0, confounded=True, months=12):

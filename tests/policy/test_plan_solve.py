@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 
 from collectlab.core.errors import FrameError
-from collectlab.policy.plan import DecisionModel, Infeasible, allocate, decision_model, greedy, value
+from collectlab.policy.plan import DecisionModel, Infeasible, allocate, decision_model
+from collectlab.policy.plan.greedy import greedy
 from collectlab.policy.plan.limits import Limits, load_limits
 from collectlab.policy.plan.solve_linear import solve
+from collectlab.policy.plan.value import value
 from tests.policy.test_plan_model import made, models, two
 
 

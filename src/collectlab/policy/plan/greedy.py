@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from collectlab.policy.plan.model import DecisionModel
-from collectlab.policy.plan.value import occupancy
 
 
 def greedy(model: DecisionModel, capacity: Mapping[str, float]) -> np.ndarray:
@@ -46,34 +45,56 @@ def greedy(model: DecisionModel, capacity: Mapping[str, float]) -> np.ndarray:
     share = np.zeros_like(model.reward)
     share[np.arange(s), base] = 1
 
-    def fits(plan: np.ndarray) -> bool:
-        y = occupancy(model.move, plan, model.inflow, model.discount)
-        return bool(((uses * (y[:, None] * plan)).sum(axis=(1, 2)) <= limits * (1 + 1e-9)).all())
-
     gain = model.reward - model.reward[np.arange(s), base][:, None]
     extra = scarce - scarce[np.arange(s), base][:, None]
     per = np.where(may & (gain > 0), gain / np.maximum(extra, 1e-12), -np.inf)
     order = np.argsort(-per, axis=None, kind="stable")
+    chain = np.einsum("sa,sat->st", share, model.move)
+    inverse = np.linalg.inv(np.eye(s) - model.discount * chain.T)
+    y = inverse @ model.inflow
+    own = np.einsum("ksa,sa->ks", uses, share)  # what one account takes in each state
     for cell in order[np.isfinite(per.ravel()[order])]:
         k, act = divmod(int(cell), share.shape[1])
         if share[k] @ model.reward[k] >= model.reward[k, act]:
             continue
-        step = np.zeros_like(share[k])
-        step[act] = 1
-        trial = share.copy()
-        trial[k] = step
-        if fits(trial):
-            share = trial
+        # only state k's row of the chain changes, so the new flow needs no new solution (Sherman-Morrison)
+        shift = model.discount * (inverse @ (model.move[k, act] - chain[k]))
+        extra_use = uses[:, k, act] - own[:, k]
+
+        low = _affordable(y, shift, k, own, extra_use, limits)
+        if low < 1e-6:
             continue
-        low, high = 0.0, 1.0
-        for _ in range(20):
-            half = (low + high) / 2
-            trial[k] = (1 - half) * share[k] + half * step
-            low, high = (half, high) if fits(trial) else (low, half)
-        share[k] = (1 - low) * share[k] + low * step
+        y = _moved(y, shift, k, low)
+        row = inverse[k].copy()
+        inverse += np.outer(shift, row) * (low / (1 - low * shift[k]))
+        chain[k] += low * (model.move[k, act] - chain[k])
+        own[:, k] += low * extra_use
+        share[k] *= 1 - low
+        share[k, act] += low
     return share
 
 
 def _first(least: np.ndarray, reward: np.ndarray) -> int:
     equal = least <= least.min() + 1e-12
     return int(np.argmax(np.where(equal, reward, -np.inf)))
+
+
+def _moved(y: np.ndarray, shift: np.ndarray, k: int, part: float) -> np.ndarray:
+    """The flow once ``part`` of state k's accounts are treated otherwise."""
+    return y + shift * (part * y[k] / (1 - part * shift[k]))
+
+
+def _affordable(
+    y: np.ndarray, shift: np.ndarray, k: int, own: np.ndarray, extra: np.ndarray, limits: np.ndarray
+) -> float:
+    """The greatest part of state k's accounts that the limits allow."""
+
+    def fits(part: float) -> bool:
+        flow = _moved(y, shift, k, part)
+        return bool((own @ flow + part * extra * flow[k] <= limits * (1 + 1e-9)).all())
+
+    low, high = (1.0, 1.0) if fits(1.0) else (0.0, 1.0)
+    while high - low > 1e-6:
+        half = (low + high) / 2
+        low, high = (half, high) if fits(half) else (low, half)
+    return low

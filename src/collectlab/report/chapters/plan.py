@@ -11,9 +11,12 @@ from collectlab.core.errors import NotAvailable, ParamsError
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
 from collectlab.policy.options import Figure, Option
-from collectlab.policy.plan import DecisionModel, Plan, allocate, decision_model, decision_rows, greedy, value
+from collectlab.policy.plan.greedy import greedy
 from collectlab.policy.plan.limits import Limits, load_limits
-from collectlab.policy.plan.value import spread
+from collectlab.policy.plan.model import DecisionModel, decision_model
+from collectlab.policy.plan.rows import decision_rows
+from collectlab.policy.plan.solve import Plan, allocate
+from collectlab.policy.plan.value import spread, value
 from collectlab.report.month import Month
 from collectlab.report.parts import part
 
