@@ -18,10 +18,10 @@ from collectlab.policy.plan.off_policy_plan import plan_shares
 
 __all__ = ["OffPolicy", "off_policy"]
 
+#: An action counts as untried where the plan takes it more than so many times as often as the log, or the log never.
+MOST_TIMES = 20.0
 #: The log cannot support a plan of whose account-months more than this share lies in untried actions,
 MOST_UNTRIED = 0.05
-#: (more than so many times as often as in the log, or never there)
-MOST_TIMES = 20.0
 #: or for which it is worth fewer customers than this,
 LEAST_EFFECTIVE = 50.0
 #: or where five customers hold more than this share of the weight.
