@@ -12,16 +12,15 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from collectlab.core.columns import day_number, flag, whole_money
+from collectlab.core.columns import day_number, flag
 from collectlab.core.engine import collect, fetch
 from collectlab.core.errors import FrameError, NotAvailable, first_few, nearest
 from collectlab.measures.snapshots import CENTS, as_date, by_month, is_book, snapshots_of
 from collectlab.policy.warning.features import FEATURES, TARGETS
+from collectlab.policy.warning.rows_events import events_of
 
 #: Lower edges of the buckets; the last has no next one.
 BUCKETS = (1, 30, 60, 90, 120, 150)
-#: A promise counts as kept where so much of it came by so many days after the day promised.
-KEPT_SHARE, GRACE = 0.9, 3
 #: Months back in which a last time past due is told from none.
 RECENT = 6
 #: Columns of the rows that are no features.
@@ -110,7 +109,7 @@ def warning_rows(
         table[name] = held.take(row)
     if is_book(book):
         table = _from_accounts(book, base, row, table, columns)
-        for name, values in _from_events(book, base, row).items():
+        for name, values in events_of(book, base, row).items():
             table[name] = values
         table = _ratios(book, base, row, table)
     elif missing := [c for c in columns if c not in table]:
@@ -140,7 +139,7 @@ def _check(target: str, buckets: Sequence[int]) -> None:
 
 
 @dataclass(frozen=True)
-class _Base:
+class Base:
     """All snapshots, the last of each month, sorted by account and month."""
 
     ids: pd.Index
@@ -166,11 +165,11 @@ class _Base:
         return np.where(key[place] == wanted, place, -1)
 
 
-#: More than the months, or the days, that any date of the contract can count.
-_SPAN, _DAYS = 40_000, 200_000
+#: More than the months that any date of the contract can count.
+_SPAN = 40_000
 
 
-def _snapshots(book: Any, until: dt.date | str | None, columns: Sequence[str]) -> _Base:
+def _snapshots(book: Any, until: dt.date | str | None, columns: Sequence[str]) -> Base:
     have = snapshots_of(book).collect_schema().names()
     more = [c for c in columns if c in have]
     money = [c for c in ("balance", "amount_past_due") if c in have]
@@ -200,7 +199,7 @@ def _snapshots(book: Any, until: dt.date | str | None, columns: Sequence[str]) -
     # What is not open has no days past due of its own; it is told by its status.
     dpd = np.nan_to_num(number["dpd"].astype(float)).astype(np.int64)
     names = status.dictionary.to_numpy(zero_copy_only=False)
-    return _Base(
+    return Base(
         ids=index,
         code=code,
         day=number["day"].astype(np.int64),
@@ -213,7 +212,7 @@ def _snapshots(book: Any, until: dt.date | str | None, columns: Sequence[str]) -
     )
 
 
-def _from_snapshots(base: _Base, row: np.ndarray, target: str) -> dict[str, np.ndarray]:
+def _from_snapshots(base: Base, row: np.ndarray, target: str) -> dict[str, np.ndarray]:
     late = (base.open & (base.dpd >= 1)) | (base.status == "charged_off")
     key = base.code * _SPAN + base.month
     code, month = base.code[row], base.month[row]
@@ -242,7 +241,7 @@ def _from_snapshots(base: _Base, row: np.ndarray, target: str) -> dict[str, np.n
     return out
 
 
-def _before(base: _Base, row: np.ndarray, late: np.ndarray) -> pd.Categorical:
+def _before(base: Base, row: np.ndarray, late: np.ndarray) -> pd.Categorical:
     """Whether the account was past due at each of the three month-ends before, the nearest first."""
     said = ("current", "past due", "not seen")
     code = np.zeros(len(row), dtype=np.int64)
@@ -252,7 +251,7 @@ def _before(base: _Base, row: np.ndarray, late: np.ndarray) -> pd.Categorical:
     return pd.Categorical.from_codes(code, [", ".join(three) for three in product(said, repeat=3)])
 
 
-def _worst(base: _Base, row: np.ndarray) -> np.ndarray:
+def _worst(base: Base, row: np.ndarray) -> np.ndarray:
     """Most days past due at the last twelve month-ends."""
     worst = np.zeros(len(row))
     for back in range(12):
@@ -262,7 +261,7 @@ def _worst(base: _Base, row: np.ndarray) -> np.ndarray:
     return worst
 
 
-def _in_a_row(base: _Base, late: np.ndarray) -> np.ndarray:
+def _in_a_row(base: Base, late: np.ndarray) -> np.ndarray:
     """Month-ends past due in a row up to each snapshot, a missing month breaking the row."""
     n = np.arange(len(late))
     near = np.zeros(len(late), dtype=bool)
@@ -277,7 +276,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def _from_accounts(
-    book: Any, base: _Base, row: np.ndarray, table: pd.DataFrame, columns: Sequence[str]
+    book: Any, base: Base, row: np.ndarray, table: pd.DataFrame, columns: Sequence[str]
 ) -> pd.DataFrame:
     have = book.columns("accounts")
     if missing := [c for c in columns if c not in have and c not in table]:
@@ -323,101 +322,7 @@ def _from_accounts(
     return table
 
 
-class _Log:
-    """Events by account and day, for sums over the days up to a date."""
-
-    def __init__(
-        self, code: np.ndarray, day: np.ndarray, base: _Base, row: np.ndarray, value: np.ndarray | None = None
-    ):
-        known = code >= 0
-        key = code[known] * _DAYS + day[known]
-        order = np.argsort(key, kind="stable")
-        self.key = key[order]
-        value = np.ones(len(key)) if value is None else value[known]
-        self.total = np.concatenate([[0.0], np.cumsum(value[order])])
-        self.code, self.day = base.code[row], base.day[row]
-
-    def within(self, days: int) -> np.ndarray:
-        """The sum over the ``days`` days that end with the row's date."""
-        last = np.searchsorted(self.key, self.code * _DAYS + self.day, side="right")
-        first = np.searchsorted(self.key, self.code * _DAYS + self.day - days, side="right")
-        return self.total[last] - self.total[first]
-
-    def ago(self, most: int) -> np.ndarray:
-        """Days since the last one, missing where there was none in ``most`` days."""
-        last = np.searchsorted(self.key, self.code * _DAYS + self.day, side="right") - 1
-        since = self.code * _DAYS + self.day - (self.key[last] if len(self.key) else -_DAYS)
-        return np.where((last >= 0) & (since <= most), since, np.nan)
-
-
-def _from_events(book: Any, base: _Base, row: np.ndarray) -> dict[str, np.ndarray]:
-    out: dict[str, np.ndarray] = {}
-    paid = None
-    if book.has("payments"):
-        held = collect(
-            book.table("payments").select(
-                "account_id", day=day_number("paid_on"), cents=whole_money("amount", CENTS)
-            )
-        ).dropna()
-        paid = (
-            base.ids.get_indexer(held["account_id"]),
-            held["day"].to_numpy(np.int64),
-            held["cents"].to_numpy(float),
-        )
-        log = _Log(paid[0], paid[1], base, row, paid[2])
-        out["days_since_payment"] = log.ago(180)
-        out["paid_31"] = log.within(31) / CENTS
-    if book.has("actions"):
-        out |= _from_actions(book, base, row, paid)
-    if book.has("arrangements"):
-        plans = collect(
-            book.table("arrangements").select(
-                "account_id",
-                begin=day_number("started_on"),
-                end=day_number("ended_on")
-                if "ended_on" in book.columns("arrangements")
-                else nw.lit(None, nw.Int64),
-            )
-        )
-        code = base.ids.get_indexer(plans["account_id"])
-        ended = plans["end"].notna().to_numpy()
-        started = _Log(code, plans["begin"].to_numpy(np.int64), base, row).within(_DAYS // 2)
-        over = _Log(code[ended], plans.loc[ended, "end"].to_numpy(np.int64), base, row).within(_DAYS // 2)
-        out["plan_active"] = (started > over).astype(float)
-    return out
-
-
-def _from_actions(book: Any, base: _Base, row: np.ndarray, paid: Any) -> dict[str, np.ndarray]:
-    have = book.columns("actions")
-    wanted = [c for c in ("party", "connected", "outcome", "promised_amount") if c in have]
-    dates = {"due": day_number("promised_on")} if "promised_on" in have else {}
-    held = collect(book.table("actions").select("account_id", *wanted, day=day_number("at"), **dates))
-    held = held[held["day"].notna()]
-    code, day = base.ids.get_indexer(held["account_id"]), held["day"].to_numpy(np.int64)
-    out = {"actions_31": _Log(code, day, base, row).within(31)}
-    if "connected" in held:
-        met = held["connected"].astype("boolean").fillna(False).to_numpy(bool)
-        if "party" in held:
-            met &= (held["party"].fillna("debtor") == "debtor").to_numpy(bool)
-        out["contacts_92"] = _Log(code[met], day[met], base, row).within(92)
-    if "outcome" in held:
-        hard = (held["outcome"] == "hardship").to_numpy(bool)
-        out["hardship_184"] = _Log(code[hard], day[hard], base, row).within(184)
-    if {"due", "promised_amount"} <= set(held.columns) and paid is not None:
-        given = (held["due"].notna() & held["promised_amount"].notna()).to_numpy(bool) & (code >= 0)
-        due = held.loc[given, "due"].to_numpy(np.int64) + GRACE
-        who, made = code[given], day[given]
-        order = np.argsort(paid[0] * _DAYS + paid[1], kind="stable")
-        key = (paid[0] * _DAYS + paid[1])[order]
-        total = np.concatenate([[0.0], np.cumsum(paid[2][order])])
-        came = total[np.searchsorted(key, who * _DAYS + due, side="right")]
-        came = came - total[np.searchsorted(key, who * _DAYS + made, side="left")]
-        broken = came < KEPT_SHARE * CENTS * held.loc[given, "promised_amount"].to_numpy(float)
-        out["broken_184"] = _Log(who[broken], due[broken], base, row).within(184)
-    return out
-
-
-def _ratios(book: Any, base: _Base, row: np.ndarray, table: pd.DataFrame) -> pd.DataFrame:
+def _ratios(book: Any, base: Base, row: np.ndarray, table: pd.DataFrame) -> pd.DataFrame:
     """What takes the instalment: of the income, and how much of it was paid."""
     if "instalment" not in book.columns("accounts"):
         return table.drop(columns="paid_31", errors="ignore")
@@ -431,7 +336,7 @@ def _ratios(book: Any, base: _Base, row: np.ndarray, table: pd.DataFrame) -> pd.
     return table
 
 
-def _later(base: _Base, row: np.ndarray, target: str, buckets: Sequence[int]) -> dict[str, np.ndarray]:
+def _later(base: Base, row: np.ndarray, target: str, buckets: Sequence[int]) -> dict[str, np.ndarray]:
     """What came later: the outcome a month on, and whether and when the account was charged off."""
     following = base.shifted(row, 1)
     seen = following >= 0
