@@ -39,16 +39,26 @@ __all__ = ["CreditLoss", "credit_loss"]
 
 #: Fewer loans than this are not compared; fewer bad ones tell no cure rate of their own.
 SMALLEST, FEW_BAD = 30, 20
-_OWN = ("loans", "bad_rate", "cured_for_good", "expected", "difference", "net_loss", "verdict", *INTERVAL)
+_OWN = (
+    "loans",
+    "bad",
+    "bad_rate",
+    "cured_for_good",
+    "expected",
+    "difference",
+    "net_loss",
+    "verdict",
+    *INTERVAL,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CreditLoss(Result):
     """One row per origination segment.
 
-    ``table``: [by…], loans, bad_rate, cured_for_good, estimate … (loans not cured for good), expected (of others' loans in
-    the same score bands), difference, difference_low, difference_high (simultaneous over the segments), net_loss (share
-    of the principal), verdict (higher, lower, cannot tell, too few).
+    ``table``: [by…], loans, bad (of these, seen so), bad_rate, cured_for_good, estimate … (loans not cured for good),
+    expected (of others' loans in the same score bands), difference, difference_low, difference_high (simultaneous over
+    the segments), net_loss (share of the principal), verdict (higher, lower, cannot tell, too few).
     """
 
     by: tuple[str, ...] = ()
@@ -186,6 +196,7 @@ def credit_loss(
     found = jackknife(total, vector, statistic, conf_level)
     table = pd.DataFrame(groups.to_numpy(), columns=own_names(names, _OWN))
     table["loans"] = n.astype(int)
+    table["bad"] = start[1].sum(axis=(1, 2)).astype(int)
     few = np.minimum(n, n.sum() - n) < SMALLEST  # of the segment, or of what it is compared with
     compared = max(int((~few).sum()), 1)
     replicas = max(len(np.unique(loans["rep"])) - 1, 1)
@@ -230,7 +241,7 @@ def credit_loss(
         title="New loans gone bad and not cured for good",
         notes=tuple(notes),
         formats={
-            "loans": "count", "bad_rate": "share", "cured_for_good": "share", "expected": "share", "difference": "points",
+            "loans": "count", "bad": "count", "bad_rate": "share", "cured_for_good": "share", "expected": "share", "difference": "points",
             "difference_low": "hidden", "difference_high": "hidden", "net_loss": "share", "estimate": "Not cured for good",
         },
         conf_level=conf_level,
