@@ -12,11 +12,12 @@ import pandas as pd
 from collectlab.core.errors import NotAvailable, ParamsError
 from collectlab.core.plots import PALETTE, level_axis, new_axes, titled, unit_axis
 from collectlab.core.results import Result
+from collectlab.core.suppression import suppress
 from collectlab.core.tables import format_value
 from collectlab.policy.provisions import STEPS, Bridge, Scheme, load_schemes, provision_bridge
 from collectlab.policy.provisions_effect import provision_effect
 from collectlab.report.month import WINDOW_MONTHS, Month
-from collectlab.report.parts import part
+from collectlab.report.parts import minimum_cell, part
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,12 +89,56 @@ def bridged(month: Month, key: str) -> Bridge:
     return month.shared(f"provision bridge {key}", made)
 
 
+#: Steps by which accounts leave, all but the first: how many are charged off stands in other tables, too.
+_OFF, _LEFT = "charged off", tuple(s for s in STEPS[6:10] if s != "charged off")
+_MOVED = ("migrated worse", "migrated better")
+
+
+def told_together(table: pd.DataFrame, minimum: int) -> pd.DataFrame:
+    """The steps, those of fewer than ``minimum`` accounts in one with others: a gap could be filled from the sum."""
+    n = table.set_index("step")["accounts"].fillna(0).astype(int)
+
+    def few(count: int) -> bool:
+        return 0 < count < minimum
+
+    if few(n[STEPS[0]]) or few(n[STEPS[-1]]):
+        return table.assign(
+            accounts=pd.array([pd.NA] * len(table), dtype="Int64"), balance=np.nan, estimate=np.nan
+        )
+    left, gone = int(n[list(_LEFT)].sum()), int(n[[*_LEFT, _OFF]].sum())
+    if few(n["new"]) or few(left) or few(gone):
+        table = _joined(table, ["new", *_LEFT, _OFF], "new, less those that left", minimum)
+        # Otherwise the count of those that came less those that left would follow.
+        table["accounts"] = table["accounts"].mask(table["step"] == STEPS[0])
+    elif any(few(n[s]) for s in (*_LEFT, _OFF)):
+        table = _joined(table, [*_LEFT, _OFF], "left the book", minimum)
+    if few(int(n[list(_MOVED)].sum())):
+        table = _joined(table, [*_MOVED, "balance changed"], "class or balance changed", minimum)
+    elif any(few(n[s]) for s in _MOVED):
+        table = _joined(table, list(_MOVED), "migrated", minimum)
+    return table
+
+
+def _joined(table: pd.DataFrame, steps: list[str], name: str, minimum: int) -> pd.DataFrame:
+    own = table["step"].isin(steps)
+    rows = table[own]
+    count = rows["accounts"].sum(min_count=len(rows))
+    if "new" in steps:  # some come and some go
+        count = pd.NA
+    one = rows.head(1).assign(
+        step=name, accounts=pd.array([count], dtype="Int64"), balance=[rows["balance"].sum(min_count=1)],
+        estimate=[rows["estimate"].sum(min_count=1)],
+    )  # fmt: skip
+    return pd.concat([table[~own], one]).sort_index(ignore_index=True)
+
+
 @part
 def bridge(month: Month, scheme: str) -> Result:
     """Provision, from last month's end to this month's."""
     found = bridged(month, scheme)
     last = found.table["month"].iloc[-1]
-    table = found.table[found.table["month"] == last].drop(columns="month")
+    table = found.table[found.table["month"] == last].drop(columns="month").reset_index(drop=True)
+    table = told_together(table, minimum_cell(month))
     fields = {f.name for f in dataclasses.fields(Result)}
     kept = {k: getattr(found, k) for k in fields} | {"table": table, "title": f"{found.title}, {last}"}
     return Waterfall(**kept) if table["estimate"].notna().any() else Result(**kept)
@@ -106,6 +151,9 @@ def classes(month: Month) -> Result:
     for key, scheme in schemes(month).items():
         held = bridged(month, key).by_class
         months = list(dict.fromkeys(held["month"]))
+        # What was provided for a class of few accounts then is not told now.
+        held = pd.concat([suppress(of, minimum=minimum_cell(month)).table.astype({"provision": float}) if then != months[-1] else of
+                          for then, of in held.groupby("month", sort=False)])  # fmt: skip
         wide = held[held["month"] == months[-1]].drop(columns="month").reset_index(drop=True)
         for back, name in ((-2, "provision_last_month"), (-13, "provision_a_year_ago")):
             if len(months) >= -back:
