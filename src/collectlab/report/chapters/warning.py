@@ -33,7 +33,7 @@ from collectlab.policy.warning.figures import FIGURES
 from collectlab.policy.warning.validate import HISTORY, RULE, WARNING
 from collectlab.policy.warning.value import SAVING
 from collectlab.report.month import Month
-from collectlab.report.parts import part
+from collectlab.report.parts import minimum_cell, part
 
 #: Accounts listed, and bands of the drivers shown.
 LISTED, BANDS_SHOWN = 20, 16
@@ -114,7 +114,15 @@ def drivers(month: Month, target: str = "falls") -> Drivers:
 @part
 def worth(month: Month, target: str = "falls") -> Value:
     """What acting on the warning is worth at each threshold, if acting helps as assumed."""
-    return _value(month, target)
+    found, scored = _value(month, target), _worked(month, target).validation.scored
+    # The table's counts are means of a month; what must not be few are the account-months behind them.
+    warned = (found.table["warned_share"] * len(scored)).round()
+    events = (found.table["caught"] * scored["outcome"].sum()).round()
+    few = pd.concat([warned, events, warned - events], axis=1)
+    table = found.table[~few.isin(range(1, minimum_cell(month))).any(axis=1)]
+    if table.empty:
+        raise NotAvailable("at every threshold few were warned of, or few of them had the event.")
+    return dataclasses.replace(found, table=table)
 
 
 @part
@@ -122,8 +130,11 @@ def named(month: Month, target: str = "falls") -> WarningList:
     """The accounts with the highest chances next month, without names, and why."""
     worked = _worked(month, target)
     found = warning_list(worked.now, worked.model, top=LISTED)
-    high = found.counts[~found.counts["chance_of"].str.startswith("under")]
-    said = ", ".join(f"{c}: {n:,}" for c, n in zip(high["chance_of"], high["accounts"]))
+    high, few = found.counts[~found.counts["chance_of"].str.startswith("under")], minimum_cell(month)
+    said = ", ".join(
+        f"{c}: {f'{n:,}' if n >= few else f'fewer than {few}'}"
+        for c, n in zip(high["chance_of"], high["accounts"])
+    )
     return dataclasses.replace(found, notes=(*found.notes, f"Accounts by chance: {said}."))
 
 
