@@ -15,9 +15,9 @@ from collectlab.policy.plan import decision_rows
 from collectlab.policy.plan.simple import SimplePlan, simple_plan
 from collectlab.policy.plan.uncertainty import holm
 from collectlab.policy.plan.what_if import Change, WhatIf, load_changes, what_if
-from collectlab.report.chapters.plan import Worked, worked
+from collectlab.report.chapters.plan import Worked, rough, worked
 from collectlab.report.month import Month
-from collectlab.report.parts import part
+from collectlab.report.parts import minimum_cell, part
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,11 @@ def _asked(month: Month) -> list[Asked]:
 @part(picture=False)
 def sheet(month: Month) -> Result:
     """The best plan with one strategy for each stage and amount, as a team leader can hang it up."""
-    found = simple(month)
-    return replace(Result(**_base(found)), formats={"account_months": "count"})
+    found, log = simple(month), worked(month).model.n.sum()
+    table = found.table
+    rows = log * table["account_months"] / table["account_months"].sum()  # of the log, about
+    now = [rough(w, n, minimum_cell(month)) for w, n in zip(table["now"], rows)]
+    return replace(Result(**_base(found)), table=table.assign(now=now), formats={"account_months": "count"})
 
 
 @part(picture=False)
@@ -220,7 +223,11 @@ def _of_sheet(month: Month) -> list[Option]:
 
 
 def _of_changes(month: Month) -> list[Option]:
-    return [_of_change(a) for a in asked(month) if a.stands and a.found is not None]
+    table = changes(month).table  # as it is published: a change tried on few is not put forward
+    told = set(table.loc[table["estimate"].notna(), "change"])
+    return [
+        _of_change(a) for a in asked(month) if a.stands and a.found is not None and a.change.name.en in told
+    ]
 
 
 def _of_change(a: Asked) -> Option:
