@@ -62,9 +62,11 @@ def _history(month: Month) -> History:
     late = counted.stock[-PAST:, 1:].sum(axis=1)
     deep = counted.stock[-PAST:, [i for i, low in enumerate(counted.bounds) if low >= 30]].sum(axis=1)
     minimum = minimum_cell(month)
-    if ((late > 0) & (late < minimum)).any() or ((deep > 0) & (deep < minimum)).any():
+    # What happened last month is told of both, so the accounts between them are told, too.
+    few = [((n > 0) & (n < minimum)).any() for n in (late, deep, late[-1:] - deep[-1:])]
+    if any(few):
         raise NotAvailable(
-            f"in some month fewer than {minimum} accounts were past due, or 30 days or more past due."
+            f"in some month fewer than {minimum} accounts were past due, or 30 days or more past due, or less than that."
         )
     return counted
 
