@@ -24,7 +24,8 @@ from scipy.optimize import linprog
 #: Whole numbers that count no people, accounts, cases or contacts.
 NO_COUNTS = {"horizon", "day", "month", "rank", "days_past_due_from", "from_day", "df", "months", "batches", "rows",
              "rows_in", "accepted", "set_aside", "depth", "median_days", "units", "p_value", "p_value_holm", "std_error", "conf_low", "conf_high", "hour", "weekday", "days_past_due", "weight", "days", "cost",
-             "rank_low", "rank_high", "times_of_the_week", "others", "recovered", "collected", "from_hour", "sd_low", "sd_high"}  # fmt: skip
+             "rank_low", "rank_high", "times_of_the_week", "others", "recovered", "collected", "from_hour", "sd_low", "sd_high",
+             "ahead", "forecasts", "held", "capacity", "fixed", "value", "threshold", "share_by_lot", "share_of_states_tried", "more_accounts"}  # fmt: skip
 
 #: Dimensions whose levels do not add up to a whole.
 NO_SUMS = {
@@ -48,14 +49,24 @@ NO_SUMS = {
     "question",
     "method",
     "fact",
+    "scheme",
+    "slice",
+    "attribute",
 }
 
 #: Counts of what was done, not of whom: the rest beside a share of them (1 of 53 not recorded) is nobody.
 DONE = {"contacts", "attempts", "actions", "calls", "visits", "letters"}
 
+#: The same of measures, whatever their base is called.
+OF_DONE = ("recorded",)
+
 #: Columns of which the one counts some of the other.
 PARTS = (("events", "at_risk"), ("bad", "loans"), ("overdue_accounts", "accounts"), ("overdue", "accounts"),
          ("complaints", "contacts"), ("violations", "contacts"), ("found", "checked"))  # fmt: skip
+
+#: How the steps of a bridge add up.
+SIGNS = {"opening": 1.0, "new": 1.0, "repaid": -1.0, "charged off": -1.0, "sold": -1.0, "no longer seen": -1.0,
+         "left the book": -1.0, "closing": -1.0}  # fmt: skip
 
 Claim = tuple[str, int, str, int]
 
@@ -114,6 +125,8 @@ def _seen(name: str, table: pd.DataFrame, truth: pd.DataFrame, minimum: int) -> 
                 if _small(product[row], minimum)
             ]
             rest = table[column].astype(float).to_numpy() - product
+            if "measure" in table.columns:
+                rest = np.where(table["measure"].isin(OF_DONE), np.nan, rest)
             claims += [
                 (name, int(row), f"{column} − estimate × {column}", round(rest[row]))
                 for row in np.flatnonzero(share & np.isfinite(rest))
@@ -197,7 +210,7 @@ def _subtracted(
             shapes[name, column] = keys
             for row, key in enumerate(table[keys].astype(str).itertuples(index=False, name=None)):
                 cell = (name, column, key)
-                real[cell], where[cell] = float(true.iloc[row]), row
+                real[cell], where[cell] = float(np.nan if pd.isna(true.iloc[row]) else true.iloc[row]), row
                 value = told.iloc[row] if told is not None else np.nan
                 cells[cell] = np.nan if pd.isna(value) else float(value)
     gaps = {
@@ -298,13 +311,24 @@ def _of_each(shapes: Mapping, real: Mapping) -> dict[tuple, list[tuple]]:
 
 def _totals(shapes: Mapping, real: Mapping) -> list[tuple[list, float]]:
     """Each count's total over all that adds up is known, where it is not small itself."""
-    found = []
+    found = _flows(shapes, real)
     for shape, cells in _of_each(shapes, real).items():
         out = tuple(k for k in shapes[shape] if k not in NO_SUMS)
         for group in _groups(shapes[shape], out, cells).values():
             total = sum(real[c] for c in group)
             if out and len(group) > 1 and total >= 5:
                 found.append(([(c, 1.0) for c in group], total))
+    return found
+
+
+def _flows(shapes: Mapping, real: Mapping) -> list[tuple[list, float]]:
+    """A bridge's accounts: those there at first, and those that come, less those that leave, are those there at last."""
+    found = []
+    for shape, cells in _of_each(shapes, real).items():
+        signs = {c: SIGNS[c[2][shapes[shape].index("step")]] for c in cells if "step" in shapes[shape]
+                 and c[2][shapes[shape].index("step")] in SIGNS}  # fmt: skip
+        if len(signs) > 2 and abs(sum(sign * real[c] for c, sign in signs.items())) < 0.5:
+            found.append((list(signs.items()), 0.0))
     return found
 
 

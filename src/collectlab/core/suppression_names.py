@@ -34,6 +34,7 @@ SLICES = frozenset(
     {
         "measure", "kpi", "horizon", "outcome", "definition", "key", "rule", "step", "contact", "measured",
         "compared", "term", "characteristic", "question", "fact", "day", "as_of", "parameter", "what", "of",
+        "scheme", "slice", "attribute",
     }
 )  # fmt: skip
 
