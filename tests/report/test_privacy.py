@@ -24,7 +24,7 @@ from collectlab.core.errors import ParamsError
 from collectlab.core.privacy import FILE, VARIABLE
 from collectlab.core.suppression_names import cells_of
 from collectlab.policy.credit import CreditLoss
-from collectlab.policy.warning import Value, WarningList
+from collectlab.policy.warning import WarningList
 from collectlab.report import cli, parts
 from collectlab.report.chapters import (
     conduct,
@@ -453,28 +453,40 @@ def test_no_rate_of_a_segment_tells_how_few_went_bad():
     assert shown["verdict"].tolist() == ["too few", "cannot tell", "cannot tell"]
 
 
-def test_the_warning_tells_of_no_few(tmp_path):
-    book = open_book(simulate(accounts=150, months=8, truth_accounts=0).book_tables)
-    month = open_month(book, "2026-10", params=ROOT / "params")
-    scored = pd.DataFrame({"outcome": [1.0] * 10 + [0.0] * 90})
-    value = Value(
-        table=pd.DataFrame({"rule": ["x", "y", "z"], "warned_share": [0.03, 0.06, 0.5], "caught": [0.2, 0.6, 1.0]}),
-        estimand="", best=pd.DataFrame(), loss=None, acting=None,
-    )  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(warning, "_value", lambda *_: value)
-        patch.setattr(
-            warning, "_worked", lambda *_: SimpleNamespace(validation=SimpleNamespace(scored=scored))
-        )
-        # x: 3 warned of; y: 6, all of whom had the event; z: 50, of whom 10 had it.
-        assert warning.worth.__wrapped__(month, "falls").table["rule"].tolist() == ["y", "z"]
-        counts = pd.DataFrame({"chance_of": ["under 1 %", "1 to 2 %", "2 to 5 %"], "accounts": [90, 3, 7]})
-        listed = WarningList(table=counts, estimand="", counts=counts, ids=())
-        patch.setattr(warning, "_worked", lambda *_: SimpleNamespace(now=None, model=None))
-        patch.setattr(warning, "warning_list", lambda *_, **__: listed)
-        assert warning.named.__wrapped__(month, "falls").notes == (
-            "Accounts by chance: 1 to 2 %: fewer than 5, 2 to 5 %: 7.",
-        )
+@pytest.mark.parametrize(
+    ("warned", "hit", "shown"),
+    [
+        ((20, 40, 80), (10, 20, 30), [True, True, True]),
+        ((3, 40, 80), (3, 20, 30), [False, True, True]),  # 3 warned of
+        ((20, 40, 80), (17, 20, 30), [False, True, True]),  # 3 without it; so 40 stand against nobody
+        ((20, 40, 80), (10, 20, 22), [True, True, False]),  # 2 more with it
+        ((20, 40, 97), (10, 20, 30), [True, True, False]),  # 3 not warned of
+    ],
+)
+def test_a_threshold_of_few_is_left_out(warned, hit, shown):
+    table = pd.DataFrame(
+        {"rule": list("xyz"), "warned_share": np.array(warned) / 100, "caught": np.array(hit) / 40}
+    )
+    assert warning._of_many(table, 100, 40, 5) == shown
+
+
+def test_alarms_of_few_are_not_told_by_group():
+    n, events, warned, caught = 1000, [40, 60, 50], [90, 110, 100], [20, 58, 30]  # 2 of the 60 were missed
+    table = pd.DataFrame({"attribute": "age", "group": list("abc"), "n": n, "events": events})
+    table["warned"] = np.array(warned) / n
+    table["false_alarms"] = (np.array(warned) - caught) / (n - table["events"])
+    assert warning._few_alarms(table, 5).tolist() == [True, True, False]  # one more, as totals are known
+    assert not warning._few_alarms(table.drop(index=1), 5).any()
+
+
+def test_the_list_of_those_warned_of_counts_no_few(monkeypatch):
+    month = SimpleNamespace(once=lambda key, make: 5)
+    counts = pd.DataFrame({"chance_of": ["under 1 %", "1 to 2 %", "2 to 5 %"], "accounts": [90, 3, 7]})
+    listed = WarningList(table=counts, estimand="", counts=counts, ids=())
+    monkeypatch.setattr(warning, "_worked", lambda *_: SimpleNamespace(now=None, model=None))
+    monkeypatch.setattr(warning, "warning_list", lambda *_, **__: listed)
+    said = warning.named.__wrapped__(month, "falls").notes
+    assert said == ("Accounts by chance: 1 to 2 %: fewer than 5, 2 to 5 %: 7.",)
 
 
 def test_what_is_shown_drawn_and_written_agree(tmp_path):

@@ -10,6 +10,7 @@ import pandas as pd
 
 from collectlab.core.errors import FrameError, NotAvailable, ParamsError
 from collectlab.core.results import Result
+from collectlab.core.suppression import suppress
 from collectlab.core.tables import format_value
 from collectlab.effects.settle import settling
 from collectlab.policy.options import Figure, Option
@@ -65,6 +66,9 @@ def works(month: Month, target: str = "falls") -> Validation:
     told = held.table[
         held.table["model"].isin([WARNING, RULE]) | held.table["measure"].isin(["auc", "top_10"])
     ]
+    caught = (told["estimate"] * held.scored["outcome"].sum()).round()
+    few = told["measure"].str.startswith("top_") & caught.isin(range(1, minimum_cell(month)))
+    told = told[~told["measure"].isin(told.loc[few, "measure"])]
     words = {k: said for k, (said, _) in FIGURES.items()}
     months = held.by_month
     spread = (
@@ -115,14 +119,29 @@ def drivers(month: Month, target: str = "falls") -> Drivers:
 def worth(month: Month, target: str = "falls") -> Value:
     """What acting on the warning is worth at each threshold, if acting helps as assumed."""
     found, scored = _value(month, target), _worked(month, target).validation.scored
-    # The table's counts are means of a month; what must not be few are the account-months behind them.
-    warned = (found.table["warned_share"] * len(scored)).round()
-    events = (found.table["caught"] * scored["outcome"].sum()).round()
-    few = pd.concat([warned, events, warned - events], axis=1)
-    table = found.table[~few.isin(range(1, minimum_cell(month))).any(axis=1)]
-    if table.empty:
+    kept = _of_many(found.table, len(scored), int(scored["outcome"].sum()), minimum_cell(month))
+    if not any(kept):
         raise NotAvailable("at every threshold few were warned of, or few of them had the event.")
-    return dataclasses.replace(found, table=table)
+    return dataclasses.replace(found, table=found.table[kept])
+
+
+def _of_many(table: pd.DataFrame, n: int, events: int, minimum: int) -> list[bool]:
+    """Thresholds at which neither those warned of, nor those added since the last one shown, nor the rest are few.
+
+    The table's counts are means of a month; these are the account-months behind them, with and without the event.
+    """
+
+    def few(warned: int, hit: int) -> bool:
+        return any(0 < v < minimum for v in (warned, hit, warned - hit))
+
+    kept, last = [], (0, 0)
+    for rule, share, caught in table[["rule", "warned_share", "caught"]].itertuples(index=False):
+        warned, hit = round(share * n), round(caught * events)
+        before = (0, 0) if rule == SAVING else last  # the rule without a threshold is a set of its own
+        kept.append(not few(warned - before[0], hit - before[1]) and not few(n - warned, events - hit))
+        if kept[-1] and rule != SAVING:
+            last = (warned, hit)
+    return kept
 
 
 @part
@@ -158,11 +177,16 @@ def fair(month: Month, target: str = "falls") -> Result:
         ends = {"estimate": name, "conf_low": f"{name}_from", "conf_high": f"{name}_to"}
         part_ = tidy.loc[tidy["measure"] == measure, [*keys, *ends]].rename(columns=ends)
         table = table.merge(part_, on=keys, how="left")
+    hidden = _few_alarms(table, minimum_cell(month))
+    alarms = [c for c in table if c.startswith(("warned", "false_alarms"))]
+    table[alarms] = table[alarms].mask(hidden)
     apart = tidy[(tidy["measure"] == "false_alarms") & ((tidy["diff_low"] > 0) | (tidy["diff_high"] < 0))]
     said = "; ".join(
         f"{r.attribute} {r.group} ({format_value(r.difference, 'points')})" for r in apart.itertuples()
     )
     note = f"False alarms differ from all others' beyond noise for: {said or 'no group'} ({len(table)} groups looked at)."
+    if hidden.any():
+        note += " Not shown where they would tell of few."
     return Result(
         table=table.drop(columns=["warned_from", "warned_to"]),
         estimand=found.estimand,
@@ -174,6 +198,21 @@ def fair(month: Month, target: str = "falls") -> Result:
                                   "observed_to_expected_to"), "ratio")},
         conf_level=found.conf_level,
     )  # fmt: skip
+
+
+def _few_alarms(table: pd.DataFrame, minimum: int) -> pd.Series:
+    """Groups whose shares would tell how few were warned of, rightly or not, or missed."""
+    warned = (table["warned"] * table["n"]).round()
+    caught = warned - (table["false_alarms"] * (table["n"] - table["events"])).round()
+    parts = {
+        "warned_of": warned,
+        "caught": caught,
+        "missed": table["events"] - caught,
+        "false": warned - caught,
+    }
+    told = table[["attribute", "group", "n", "events"]].assign(**parts)
+    found = suppress(told, by=["attribute", "group"], counts=["n"], parts=[*parts, "events"], minimum=minimum)
+    return pd.Series(found.rows, index=table.index)
 
 
 def _params(month: Month) -> WarningParams:
