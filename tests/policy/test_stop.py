@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,107 @@ def test_the_price_floor_is_where_the_gain_is_gone():
     assert again.loc[row["advised"], "gain"] == pytest.approx(0, abs=1e-9)
 
 
+# Suing and collateral ----------------------------------------------------------------------------------
+
+
+def sued(
+    n: int, months: int = 6, *, paid: float = 10.0, cost: float = 6.0, start: int = 0, id: str = "s"
+) -> pd.DataFrame:
+    """``n`` accounts sued in January at 95 days: what they pay and cost comes in the first month, then nothing."""
+    rows = [
+        moved(95 + 30 * k, 125 + 30 * k, n, paid=paid * (k == 0), cost=cost * (k == 0), left=100 - paid).assign(
+            account_id=[f"{id}{i}" for i in range(n)], on=pd.Timestamp("2026-01-31") + pd.DateOffset(months=start + k),
+            balance=100.0 if k == 0 else 100 - paid, filed=float(k == 0), court_cost=5.0 * (k == 0), court_back=3.0 * (k == 0),
+        )
+        for k in range(months)
+    ]  # fmt: skip
+    return pd.concat(rows, ignore_index=True)
+
+
+EIGHT = tuple(range(90, 301, 30))
+
+
+def test_suing_by_hand():
+    """Going on at 90 days: 40 pay 20, the 12 sued 10 at a cost of 6, each 1 of upkeep; then all is sold at 0.30."""
+    rows = chain(moved(95, 125, 40, paid=20), sued(12))
+    found = stopping(rows, Terms(prices=MARKET, upkeep=1.0), edges=EIGHT)
+    assert found.table["best"][0] == "sell at 120 days"
+    row = found.suing.iloc[0]
+    assert (row["age"], row["cases"]) == ("90 to 179 days", 12)
+    without = (40 * 20 + 12 * (10 - 6) - 52 + 0.3 * (40 * 80 + 12 * 90)) / 5200
+    assert row["worth_without"] == pytest.approx(without)
+    # Six months of upkeep, and what is owed after is sold.
+    assert row["worth_sued"] == pytest.approx(0.10 - 0.06 - 6 * 0.01 + 0.9 * 0.30)
+    assert row["estimate"] == pytest.approx(row["worth_sued"] - without)
+    assert (row["court_cost"], row["court_back"]) == (0.05, 0.03)
+    # In each month, accounts with a balance of 80 or 90 get to 120 days; those first seen at 95 count at no edge.
+    assert row["gain"] == 0 and found.table["balance_a_month"][0] == 0
+
+
+def test_a_cure_ends_a_case_and_a_discount_counts_the_months():
+    cured = sued(12, 1).assign(next="cured", next_days=0.0, next_balance=80.0, paid=20.0)
+    rows = chain(moved(95, 125, 40, paid=20), cured.assign(account_id=[f"c{i}" for i in range(12)]), sued(12))
+    terms = Terms(prices=MARKET, discount=0.12, cured_value=0.9)
+    row = stopping(rows, terms, edges=EIGHT).suing.iloc[0]
+    d = 1.12 ** (-1 / 12)
+    each = (d**0.5 * 0.14 + d * 0.80 * 0.9, d**0.5 * 0.04 + d**6 * 0.90 * 0.30)
+    assert row["worth_sued"] == pytest.approx(sum(each) / 2) and row["cases"] == 24
+
+
+def test_cases_filed_too_late_to_be_followed_count_in_no_way():
+    on = moved(95, 125, 40, paid=20)
+    assert stopping(chain(on, sued(12, 5)), Terms(prices=MARKET), edges=EIGHT).suing.empty
+    # Paid up at once, but filed only in February: counting it would favour quick ends.
+    late = sued(12, 1, start=1, id="late").assign(next="closed", paid=100.0, next_balance=0.0)
+    found = stopping(chain(on, sued(12), late), Terms(prices=MARKET), edges=EIGHT).suing
+    assert found["cases"].tolist() == [12]
+    # A month that is missing hides the rest; nine cases are too few.
+    gap = sued(12).pipe(lambda t: t[~((t["account_id"] < "s2") & (t["days_past_due"] == 155))])
+    assert stopping(chain(on, gap), Terms(prices=MARKET), edges=EIGHT).suing.empty
+    assert stopping(chain(on, sued(9)), Terms(prices=MARKET), edges=EIGHT).suing.empty
+
+
+def test_suits_that_change_nothing_are_not_told_to_pay():
+    """All go on for eight months alike; 60 of 300 are called sued by lot."""
+    more, wrong = [], 0
+    for seed in range(8):
+        luck, n = np.random.default_rng(seed), 300
+        balance, alive, rows = np.full(n, 100.0), np.ones(n, bool), []
+        chosen = luck.permutation(n) < 60
+        for k in range(8):
+            paid = np.where(luck.random(n) < 0.15, balance / 3, 0.0)
+            cures = luck.random(n) < 0.05
+            rows.append(pd.DataFrame({
+                "account_id": [f"a{i}" for i in range(n)], "on": pd.Timestamp("2026-01-31") + pd.DateOffset(months=k),
+                "charged_off": False, "days_past_due": 95 + 30 * k, "balance": balance, "next": np.where(cures, "cured", "open"),
+                "next_days": np.where(cures, 0.0, 125 + 30 * k), "next_balance": balance - paid, "paid": paid, "cost": 0.0,
+                "filed": (chosen & (k == 0)).astype(float)})[alive])  # fmt: skip
+            balance, alive = balance - paid, alive & ~cures
+        found = stopping(chain(*rows), Terms(prices={"unsecured": {90: 0.0}}), edges=(*EIGHT, 330)).suing
+        more.append(found["estimate"][0])
+        wrong += found["verdict"][0] != "cannot tell"
+    assert abs(np.mean(more)) < 0.03 and wrong <= 1  # standard error of the mean of 8: 0.008
+
+
+def test_no_verdict_on_secured_debt_and_a_weaker_one_where_the_book_does_not_say():
+    rows = chain(moved(95, 125, 40, paid=1), moved(125, 155, 40, end="charged_off", paid=1))
+    terms = Terms(prices={"unsecured": {90: 0.60}, "secured": {90: 0.60}}, write_off_from=150)
+    plain = stopping(rows, terms, edges=EDGES)
+    assert (
+        plain.table["verdict"][0] == "stop earlier" and plain.table["grade"][0] == "model" and plain.plottable
+    )
+    secured = stopping(rows.assign(market="secured"), terms, edges=EDGES)
+    assert secured.table["verdict"][0] == "not told: collateral is not in the book"
+    assert secured.table["grade"][0] == "not identifiable" and not secured.plottable
+    assert secured.table["estimate"][0] == plain.table["estimate"][0]
+    one = rows.assign(market=["secured"] + ["unsecured"] * (len(rows) - 1))
+    assert stopping(one, terms, edges=EDGES).table["verdict"][0].startswith("not told")
+    untold = stopping(rows.assign(market="not told"), terms, edges=EDGES)
+    assert (untold.table["verdict"][0], untold.table["grade"][0]) == ("stop earlier", "not identifiable")
+    assert sum("does not say" in note for note in untold.notes) == 1
+    assert untold.table["estimate"][0] == plain.table["estimate"][0]
+
+
 # A known chain, found again ----------------------------------------------------------------------------
 
 CURES, PAYS, PRICE = np.array([0.10, 0.02, 0.01]), np.array([0.06, 0.03, 0.01]), 0.25
@@ -254,6 +356,14 @@ def test_the_rows_of_a_small_book():
     }  # fmt: skip
     assert rows["market"].tolist() == ["secured"] * 2 + ["unsecured"] * 3
     assert rows["charged_off"].tolist() == [False, False, False, True, True]
+    assert rows["filed"].tolist() == [0] * 5
+
+
+def test_a_book_that_does_not_say_what_is_secured():
+    accounts = pd.DataFrame({"account_id": ["a", "b"], "product": ["auto", "card"]})
+    assert set(stop_rows(small_book(accounts=accounts))["market"]) == {"not told"}
+    accounts["secured"] = [True, None]
+    assert stop_rows(small_book(accounts=accounts))["market"].tolist() == ["secured"] * 2 + ["not told"] * 3
 
 
 def test_actions_cases_and_complaints_cost():
@@ -266,6 +376,20 @@ def test_actions_cases_and_complaints_cost():
     assert rows["cost"].tolist() == [302.5, 320.0, 0, 0, 0]
     with pytest.raises(FrameError, match="no cost is known for call"):
         stop_rows(book)
+
+
+def test_the_first_case_of_an_account_is_marked_with_its_money():
+    cases = pd.DataFrame({"account_id": ["a", "a", "b"], "filed_on": ["2026-02-20", "2026-03-20", "2026-02-10"],
+                          "cost": [300.0, 80.0, None], "recovered": [40.0, None, 25.0]})  # fmt: skip
+    rows = stop_rows(small_book(legal_cases=cases))
+    assert rows["filed"].tolist() == [1, 0, 1, 0, 0]
+    assert rows["court_cost"].tolist() == [300, 0, 0, 0, 0]
+    assert rows["court_back"].tolist() == [40, 0, 25, 0, 0]
+    assert rows["cost"].tolist() == [300, 80, 0, 0, 0]
+    priced = stop_rows(
+        small_book(legal_cases=cases), case_costs=cases.assign(cost=cases["cost"].fillna(55.0))
+    )
+    assert priced["cost"].tolist() == [300, 80, 55, 0, 0]
 
 
 # Bad input ---------------------------------------------------------------------------------------------
@@ -334,25 +458,79 @@ def test_the_file_of_terms(tmp_path):
 # The chapter -------------------------------------------------------------------------------------------
 
 
-def test_the_parts_and_options_of_the_chapter():
-    month = open_month(ROOT / "data/example", "2026-10", contact_rules="cn", params=ROOT / "params")
-    shown = chapter.points(month)
-    assert set(shown.table["product"]) == {"auto", "card", "consumer", "mortgage", "small_business"}
-    assert len(chapter.worth(month).table)
-    options = chapter.options(month)
-    assert options
-    sure = shown.table[shown.table["gain_low"] > 0]
-    assert [o.net for o in options] == sorted(sure["gain"], reverse=True)
+@pytest.fixture(scope="module")
+def example():
+    return open_month(ROOT / "data/example", "2026-10", contact_rules="cn", params=ROOT / "params")
+
+
+def traced(option, table: pd.DataFrame) -> None:
+    for figure in option.figures:
+        row = table
+        for column, value in figure.where.items():
+            row = row[row[column] == value]
+        assert float(row[figure.column].iloc[0]) == figure.value
+
+
+def test_secured_debt_is_compared_and_never_advised(example):
+    shown = chapter.points(example)
+    table = shown.table.set_index("product")
+    assert set(table.index) == {"auto", "card", "consumer", "mortgage", "small_business"}
+    secured = table["verdict"] == "not told: collateral is not in the book"
+    assert sorted(table.index[secured]) == ["auto", "mortgage"]
+    # The sale of these would look surely better, as going on counts payments only.
+    assert (table.loc[secured, "gain_low"] > 0).all()
+    assert table["grade"].eq("not identifiable").equals(secured)
+    assert not {w for o in chapter.options(example) for w in ("auto", "mortgage") if w in o.whom}
+    assert [t.get_text() for t in shown.plot().get_legend().get_texts()] == [
+        "card",
+        "consumer",
+        "small business",
+    ]
+    assert sum("collateral" in note for note in shown.result.notes) == 1
+    wide = chapter.worth(example).table
+    assert len(wide) < 40 and wide["sell"].between(0, 1).all()
+
+
+def test_an_option_says_what_it_rests_on(example, tmp_path):
+    """Where buyers pay 0.95 for unsecured debt, it is better sold."""
+    for file in (ROOT / "params").glob("*.yml"):
+        (tmp_path / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    text = (tmp_path / "stop.yml").read_text(encoding="utf-8")
+    (tmp_path / "stop.yml").write_text(text.replace("value: 0.10,", "value: 0.95,"), encoding="utf-8")
+    dear = open_month(example.book, "2026-10", params=tmp_path)
+    shown, options = chapter.points(dear), chapter.options(dear)
+    assert {o.whom.split(":")[0] for o in options} == {"consumer", "card", "small business"}
+    assert [o.net for o in options] == sorted((o.net for o in options), reverse=True)
     for option in options:
-        assert option.sure and option.grade == "model"
-        for figure in option.figures:
-            row = shown.table
-            for column, value in figure.where.items():
-                row = row[row[column] == value]
-            assert float(row[figure.column].iloc[0]) == figure.value
-    first = open_month(month.book, "2024-11", params=ROOT / "params")
+        assert option.sure and option.grade == "model" and option.what.startswith("Sell at ")
+        assert "2025-12" in option.words and "% of them" in option.words
+        assert {f.column for f in option.figures} >= {"gain", "gain_low", "gain_high", "price_floor"}
+        traced(option, shown.table)
+
+
+def test_suing_is_advised_only_where_the_comparison_bears_it_out(example):
+    shown = chapter.suing(example)
+    assert "not advised anywhere" in " ".join(shown.result.notes)
+    assert not [o for o in chapter.options(example) if o.key.startswith("sue_")]
+    held, (verdict, compared) = chapter.found(example), example.once("suing", lambda: None)
+    good = held.suing.assign(gain_low=1.0)
+    for direction in ("raises", "not decided"):
+        month = open_month(example.book, "2026-10", params=ROOT / "params")
+        month.once("when to stop", lambda: replace(held, suing=good))
+        month.once("suing", lambda d=direction: (replace(verdict, direction=d), compared))
+        sued = [o for o in chapter.options(month) if o.key.startswith("sue_")]
+        assert [o.whom.split(":")[0] for o in sued] == (
+            ["small business", "card", "consumer"] if direction == "raises" else []
+        )
+        for option in sued:
+            assert option.grade == verdict.grade == "suggestive"
+            traced(option, chapter.suing(month).table)
+
+
+def test_books_that_cannot_tell_of_stopping(example):
+    first = open_month(example.book, "2024-11", params=ROOT / "params")
     assert "two months" in chapter.points(first).left_out
-    assert chapter.options(first) == []
+    assert chapter.options(first) == [] and chapter.suing(first).left_out
     old = pd.DataFrame(
         {"account_id": "a", "as_of": pd.to_datetime(["2015-01-31", "2015-02-28"]), "days_past_due": 95}
     )

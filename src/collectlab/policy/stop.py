@@ -1,9 +1,10 @@
-"""When to stop: up to which day past due going on collecting is worth more than selling or writing off.
+"""When to stop: up to which day past due going on collecting is worth more than selling, writing off or suing.
 
 Going on, selling and writing off are compared per unit of balance, segment by segment, in a Markov chain over days past
 due whose moves, payments and costs are counted from the account-months of accounts still delinquent at that point
-(:mod:`~collectlab.policy.stop_value`). Graded *model*: it takes accounts that were sold, sued or charged off to be like
-the others at the same days past due in the same segment.
+(:mod:`~collectlab.policy.stop_value`); suing is set beside them (:mod:`~collectlab.policy.stop_sue`). Graded *model*: it
+takes accounts that were sold, sued or charged off to be like the others at the same days past due in the same segment.
+What a collateral would bring is not in a book, so no verdict is given on secured debt.
 """
 
 from __future__ import annotations
@@ -21,24 +22,28 @@ from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.core.plots import PALETTE, legend, new_axes, reach, titled
 from collectlab.core.results import Result
+from collectlab.core.tables import display_table, format_value
 from collectlab.measures.groups import MISSING, group_labels, own_names
-from collectlab.policy.stop_rows import ENDS, stop_rows
-from collectlab.policy.stop_segment import first_day, segment
-from collectlab.policy.stop_terms import Terms, load_terms
+from collectlab.policy.stop_rows import COURT, ENDS, stop_rows
+from collectlab.policy.stop_segment import NO_COLLATERAL, first_day, segment
+from collectlab.policy.stop_terms import UNSECURED, UNTOLD, Terms, load_terms
 from collectlab.policy.stop_value import after_loss
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["EDGES", "Stopping", "Terms", "load_terms", "stop_rows", "stopping"]
+__all__ = ["EDGES", "NO_COLLATERAL", "Stopping", "Terms", "load_terms", "stop_rows", "stopping"]
 
+#: Heads of the columns as they are shown.
+_HEADS = {"Today day": "Stopped today at day", "Worth today": "Worth of today's practice", "Advised": "Point compared",
+          "Gain": "Gain a month"}  # fmt: skip
 #: Steps of days past due: a month each up to a year.
 EDGES = (1, 30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 330, 360)
 #: A step in which fewer accounts than this were worked is not one that can be told of.
 SMALLEST = 10
 _NEEDED = ("account_id", "on", "charged_off", "days_past_due", "balance", "next", "next_days", "next_balance", "paid",
            "cost")  # fmt: skip
-_OWN = ("accounts", "best", "as_good", "today_day", "advised", "worth_advised", "worth_today", "balance_a_month", "price_floor", "gain", "gain_low", "gain_high", "verdict", "policy", "day", "how", "option", "of")  # fmt: skip
+_OWN = ("accounts", "best", "as_good", "today_day", "advised", "worth_advised", "worth_today", "balance_a_month", "price_floor", "gain", "gain_low", "gain_high", "verdict", "grade", "policy", "day", "how", "option", "of", "age", "cases", "court_cost", "court_back", "worth_sued", "worth_without")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,23 +58,41 @@ class Stopping(Result):
         that gets to the first point), advised (the point that is most surely better than today's practice; the best
         where none is), worth_advised, estimate … (advised less today, simultaneous over all points and segments),
         balance_a_month, gain, gain_low, gain_high (money a month), price_floor (share of the stated prices at which the
-        gain is nothing), verdict (stop earlier, stop later, sell or write off instead, cannot tell).
+        gain is nothing), verdict (stop earlier, stop later, sell or write off instead, cannot tell; none where any of the
+        debt is secured), grade (model; not identifiable where the debt is secured or the book does not say).
     policies : pandas.DataFrame
         [by…], policy, day, how, worth with its interval, and ``behind``: best less this one.
     steps : pandas.DataFrame
         [by…], day, accounts, option (go on, sell, write off), worth per 1 of balance with its interval.
+    suing : pandas.DataFrame
+        [by…], age (days past due at filing), cases, court_cost and court_back (share of the balance), worth_sued,
+        worth_without (the best plan without a suit, for the same accounts), estimate … (the difference, simultaneous), gain,
+        gain_low, gain_high (money a month, if all who get to that age were sued), verdict (brings more, brings less,
+        cannot tell; none on secured debt).
     """
 
     policies: pd.DataFrame
     steps: pd.DataFrame
+    suing: pd.DataFrame
     by: tuple[str, ...] = ()
-    plottable = True
+
+    def display_table(self) -> pd.DataFrame:
+        """As a manager reads it: the point compared, what it would gain per 100 and a month, and the verdict."""
+        gain = [money_range(*row) for row in self.table[["gain", "gain_low", "gain_high"]].to_numpy(float)]
+        shown = display_table(self.table.assign(gain=gain), self.unit, self.formats, self.conf_level)
+        return shown.rename(columns=_HEADS)
+
+    @property
+    def plottable(self) -> bool:  # type: ignore[override]
+        """Where a segment has a verdict: the chart leaves secured debt out."""
+        return bool((self.table["verdict"] != NO_COLLATERAL).any())
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
-        """Worth of stopping at each day, by segment, as the distance to today's practice."""
+        """Worth of stopping at each day, by segment that is not secured, as the distance to today's practice."""
         ax = new_axes(ax)
         labels = pd.Series(group_labels(self.policies, self.by))
-        keys = list(dict.fromkeys(labels))[:6]
+        told = [v != NO_COLLATERAL for v in self.table["verdict"]]
+        keys = [k for k, t in zip(group_labels(self.table, self.by), told) if t][:6]
         for i, key in enumerate(keys):
             part = self.policies[(labels == key).to_numpy() & (self.policies["policy"] != "today")]
             top = part.loc[part.groupby("day")["gain"].idxmax().dropna()].dropna(subset=["day"])
@@ -80,8 +103,10 @@ class Stopping(Result):
                 color=PALETTE[i % len(PALETTE)], marker="osD^vx"[i % 6], markersize=4.5, linewidth=1.2, capsize=2, label=key.replace("_", " "),
             )  # fmt: skip
         ax.axhline(0, color="#444444", linewidth=0.8)
+        days = self.policies.loc[labels.isin(keys).to_numpy(), "day"].dropna().unique()
+        ax.set_xticks(sorted(float(d) for d in days))
         ax.set_xlabel("Stop from this day past due on")
-        ax.set_ylabel("Worth against today's practice,\nper 100 of balance")
+        ax.set_ylabel("Gain against today's practice,\nper 100 of balance")
         if self.by:
             legend(ax, outside=True)
         return titled(ax, self.title)
@@ -105,13 +130,17 @@ def stopping(
     left out of that step only (right censoring). Where a step is worked in fewer than ``smallest`` accounts, going on
     through it has not been tried: no policy goes beyond it.
 
+    Suing is told of at each age at which ``smallest`` cases were followed; it is no policy of its own, as those sued were
+    chosen: whether it pays is for :func:`collectlab.effects.legal.against_not_sued`.
+
     Standard errors are the delete-a-group jackknife over customers. The intervals of ``estimate`` and of ``gain`` are
     simultaneous (Bonferroni) over all points and segments, as the best point is picked among them.
 
     Parameters
     ----------
     rows : frame
-        As :func:`stop_rows` returns: one row per account and month's end.
+        As :func:`stop_rows` returns: one row per account and month's end. ``market`` (all unsecured), ``customer_id`` (the
+        account) and what tells of court cases (none) may be left out.
     terms : Terms
         Prices and fees.
     by : str or list of str, optional
@@ -168,20 +197,22 @@ def stopping(
         raise NotAvailable(
             f"no segment has {smallest} accounts followed at {first_day(terms):g} days past due, from which stopping is allowed."
         )
-    compared = sum(len(found.policies) for _, found in parts)
+    compared = sum(len(found.policies) + len(found.bands) for _, found in parts)
     level = 1 - (1 - conf_level) / compared
-    tables: list[list[pd.DataFrame]] = [[], [], []]
+    tables: list[list[pd.DataFrame]] = [[], [], [], []]
     for key, found in parts:
         head = dict(zip(shown, key))
         for store, table in zip(tables, found.tables(terms, conf_level, level)):
             store.append(pd.concat([pd.DataFrame([head] * len(table), columns=shown), table], axis=1))
-    table, policies, steps = (pd.concat(t, ignore_index=True) for t in tables)
+    table, policies, steps, suing = (pd.concat(t, ignore_index=True) for t in tables)
     left_out = [", ".join(map(str, k)) for k in groups if k not in {key for key, _ in parts}]
     notes = [
-        "Per 1 of the balance that gets so far. Intervals are simultaneous over all points and segments compared.",
+        "Worth: present value. Point compared: the one most surely better than today's practice; the best where none is. "
+        "Intervals are simultaneous over all points and segments.",
         "Model: accounts sold or charged off are taken to be like the others at the same days past due; suing is part of "
         "going on, as it is practised now.",
-        "Where fewer accounts than needed were worked, going on has not been tried, and no point beyond is compared.",
+        f"No point is compared beyond the first age at which fewer than {smallest} accounts were worked.",
+        *_of_collateral(parts),
     ]
     if left_out:
         notes.append(
@@ -191,20 +222,45 @@ def stopping(
         notes.append("Nothing is written off in this book: what comes in afterwards is the stated share.")
     return Stopping(
         table=table,
-        estimand="Worth of stopping at the advised day past due, less that of today's practice, per 1 of balance",
+        estimand="Worth of stopping at the point compared, less that of today's practice, per 100 of the balance that gets to the "
+        "first point",
         unit="share",
         title="When to stop",
         notes=tuple(notes),
         formats={
-            "today_day": "count", "worth_advised": "share", "worth_today": "share", "accounts": "count",
-            "balance_a_month": "money", "gain": "money", "gain_low": "hidden", "gain_high": "hidden", "price_floor": "share",
-            "estimate": "Advised less today",
+            "today_day": "count", "worth_advised": "hidden", "worth_today": "share", "accounts": "count",
+            "balance_a_month": "hidden", "price_floor": "hidden", "best": "hidden", "as_good": "hidden", "grade": "hidden",
+            "gain": "text", "gain_low": "hidden", "gain_high": "hidden", "estimate": "Gain per 100 of balance",
         },
         conf_level=conf_level,
         policies=policies,
         steps=steps,
+        suing=suing,
         by=tuple(shown),
     )  # fmt: skip
+
+
+def _of_collateral(parts: list[tuple[Any, Any]]) -> list[str]:
+    said = []
+    if any(found.secured for _, found in parts):
+        said.append(
+            "What a collateral would bring is not in the book: for secured debt, going on counts payments only, so nothing is "
+            "advised."
+        )
+    if any(UNTOLD in found.layout.markets for _, found in parts):
+        said.append(
+            "The book does not say of all debt whether it is secured. Such debt stands at the prices of unsecured debt, and what "
+            "is said of it holds only where it is unsecured: not identifiable."
+        )
+    return said
+
+
+def money_range(value: float, low: float, high: float) -> str:
+    """``12,000 (3,000 to 21,000)``."""
+    said = format_value(value, "money")
+    return (
+        said if np.isnan(low) else f"{said} ({format_value(low, 'money')} to {format_value(high, 'money')})"
+    )
 
 
 def _checked(rows: Any, by: list[str], edges: Sequence[int]) -> pd.DataFrame:
@@ -214,12 +270,14 @@ def _checked(rows: Any, by: list[str], edges: Sequence[int]) -> pd.DataFrame:
     faults = []
     if len(edges) < 2 or any(b <= a for a, b in zip(edges, list(edges)[1:])):
         faults.append(f"edges is {list(edges)}. Allowed: two or more rising days past due.")
-    also = [c for c in ("customer_id", "market") if c in have]
+    also = [c for c in ("customer_id", "market", *COURT) if c in have]
     frame = collect(lazy.select(*dict.fromkeys([*_NEEDED, *also, *by])))
     if "customer_id" not in frame:
         frame["customer_id"] = frame["account_id"]
     if "market" not in frame:
-        frame["market"] = "unsecured"
+        frame["market"] = UNSECURED
+    for column in COURT:
+        frame[column] = frame[column].fillna(0.0) if column in frame else 0.0
     if odd := sorted(set(frame["next"].dropna()) - {"open", *ENDS}):
         faults.append(f"next holds {first_few(odd)}. Allowed: open, {', '.join(ENDS)}.")
     for column in ("balance", "paid", "cost"):

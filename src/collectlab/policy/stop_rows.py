@@ -16,9 +16,12 @@ from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.measures.costs_touch import with_cost
 from collectlab.measures.flows import UNIT
 from collectlab.measures.snapshots import CENTS, by_month
+from collectlab.policy.stop_terms import SECURED, UNSECURED, UNTOLD
 
 #: What a month may end in, beside staying past due.
 ENDS = ("cured", "settled", "closed", "charged_off", "sold")
+#: What the account-month in which a case was filed holds of it.
+COURT = ("filed", "court_cost", "court_back")
 
 
 def stop_rows(
@@ -27,6 +30,7 @@ def stop_rows(
     by: str | Sequence[str] | None = None,
     unit_costs: Mapping[str, float] | None = None,
     complaint: float = 0.0,
+    case_costs: pd.DataFrame | None = None,
     end: dt.date | str | None = None,
 ) -> pd.DataFrame:
     """One row per open account past due (or charged off) at a month's end, with what the next month brought.
@@ -41,6 +45,9 @@ def stop_rows(
         Channel → cost of an action that has none of its own.
     complaint : float
         Money a complaint.
+    case_costs : pandas.DataFrame, optional
+        account_id, filed_on, cost of every court case, such as
+        :func:`~collectlab.measures.worth.prices_laid.price_cases` gives; default: the book's own costs.
     end : date, optional
         Look at snapshots up to that date only.
 
@@ -48,9 +55,10 @@ def stop_rows(
     -------
     pandas.DataFrame
         By account and date: ``account_id, customer_id, on, charged_off`` (whether it was already), ``days_past_due,
-        balance, market`` (secured, unsecured), ``next`` (open, or one of cured, settled, closed, charged_off, sold; missing
-        where the account was not seen again), ``next_days, next_balance, paid, cost`` (from the day after ``on`` to the
-        next snapshot), and the columns of ``by``.
+        balance, market`` (secured, unsecured, or not told), ``next`` (open, or one of cured, settled, closed, charged_off,
+        sold; missing where the account was not seen again), ``next_days, next_balance, paid, cost`` (from the day after
+        ``on`` to the next snapshot), ``filed`` (1 where the account's first court case was filed in that time),
+        ``court_cost, court_back`` (of that case: its cost, and what it has recovered by now), and the columns of ``by``.
 
     Raises
     ------
@@ -102,7 +110,11 @@ def stop_rows(
         }
     )
     out["paid"] = _laid(out, book, "payments", "paid_on", whole_money("amount")) / CENTS if len(out) else 0.0
-    out["cost"] = _costs(out, book, unit_costs, complaint)
+    cases = _cases(book, case_costs)
+    out["cost"] = _costs(out, book, unit_costs, complaint, cases)
+    first = cases.drop_duplicates("account_id")
+    for name in COURT:
+        out[name] = _sum_within(out, first.rename(columns={name: "value"}))
     return _with_facts(out, book, by).drop(columns=["day", "next_day"])
 
 
@@ -114,6 +126,8 @@ def _laid(rows: pd.DataFrame, book: Any, table: str, on: str, value: nw.Expr) ->
 def _sum_within(rows: pd.DataFrame, events: pd.DataFrame) -> np.ndarray:
     events = events.dropna(subset=["account_id", "at", "value"])
     events = events[events["account_id"].isin(set(rows["account_id"]))]
+    if events.empty:
+        return np.zeros(len(rows))
     left = events.astype({"at": "int64"}).sort_values(["at", "account_id"], kind="stable")
     right = rows[["account_id", "day", "next_day"]].reset_index(names="row")
     right = right.astype({"day": "int64", "next_day": "int64"}).sort_values(
@@ -127,18 +141,44 @@ def _sum_within(rows: pd.DataFrame, events: pd.DataFrame) -> np.ndarray:
 
 
 def _costs(
-    rows: pd.DataFrame, book: Any, unit_costs: Mapping[str, float] | None, complaint: float
+    rows: pd.DataFrame,
+    book: Any,
+    unit_costs: Mapping[str, float] | None,
+    complaint: float,
+    cases: pd.DataFrame,
 ) -> np.ndarray:
     spent = np.zeros(len(rows))
     if book.has("actions"):
         costed, _ = with_cost(book.table("actions"), unit_costs)
         log = collect(costed.select("account_id", at=day_number("at"), value=nw.col("__cost")))
         spent += _sum_within(rows, log) / UNIT
-    if book.has("legal_cases") and "cost" in book.columns("legal_cases"):
-        spent += _laid(rows, book, "legal_cases", "filed_on", whole_money("cost")) / CENTS
+    spent += _sum_within(rows, cases.rename(columns={"court_cost": "value"}))
     if complaint and book.has("complaints"):
         spent += complaint * _laid(rows, book, "complaints", "at", nw.lit(1, nw.Int64))
     return spent
+
+
+def _cases(book: Any, costs: pd.DataFrame | None) -> pd.DataFrame:
+    """account_id, at (day filed) and :data:`COURT` of every case, by account and day; costs not told count nothing."""
+    if not book.has("legal_cases"):
+        return pd.DataFrame({"account_id": [], "at": [], **{c: [] for c in COURT}})
+    have = book.columns("legal_cases")
+    money = {c: whole_money(c) if c in have else nw.lit(0, nw.Int64) for c in ("cost", "recovered")}
+    told = collect(book.table("legal_cases").select("account_id", at=day_number("filed_on"), **money))
+    told = told.dropna(subset=["account_id", "at"]).astype({"at": "int64"})
+    own = told["cost"].fillna(0).astype(float) / CENTS
+    told = told.assign(
+        filed=1.0, court_cost=own, court_back=told["recovered"].fillna(0).astype(float) / CENTS
+    )
+    if costs is not None:
+        day = [day_of(pd.Timestamp(d).date()) for d in costs["filed_on"]]
+        spent = costs.assign(at=day).groupby(["account_id", "at"])["cost"].sum()
+        once = told.groupby(["account_id", "at"], as_index=False, sort=True)[["filed", "court_back"]].sum()
+        key = pd.MultiIndex.from_frame(once[["account_id", "at"]])
+        told = once.assign(filed=1.0, court_cost=spent.reindex(key).fillna(0).to_numpy(float))
+    return told.sort_values(["account_id", "at"], kind="stable", ignore_index=True)[
+        ["account_id", "at", *COURT]
+    ]
 
 
 def _with_facts(rows: pd.DataFrame, book: Any, by: list[str]) -> pd.DataFrame:
@@ -154,8 +194,9 @@ def _with_facts(rows: pd.DataFrame, book: Any, by: list[str]) -> pd.DataFrame:
     if "customer_id" not in rows:
         rows["customer_id"] = rows["account_id"]
     rows["customer_id"] = rows["customer_id"].fillna(rows["account_id"])
-    secured = (
-        rows["secured"].fillna(False).astype(bool) if "secured" in rows else pd.Series(False, rows.index)
-    )
-    rows["market"] = np.where(secured, "secured", "unsecured")
+    if "secured" in rows:
+        told, secured = rows["secured"].notna(), rows["secured"].astype("boolean").fillna(False).astype(bool)
+        rows["market"] = np.where(secured, SECURED, np.where(told, UNSECURED, UNTOLD))
+    else:
+        rows["market"] = UNTOLD
     return rows.sort_values(["account_id", "on"], kind="stable", ignore_index=True)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.jackknife import INTERVAL, interval, jackknife, t_quantile
-from collectlab.policy.stop_terms import Terms
+from collectlab.policy.stop_sue import bands_of, sued_sums, sued_table, sued_worth
+from collectlab.policy.stop_terms import SECURED, UNTOLD, Terms
 from collectlab.policy.stop_value import (
     GO_ON,
     SELL,
@@ -21,6 +22,8 @@ from collectlab.policy.stop_value import (
     summed,
 )
 
+#: The verdict on secured debt: what its collateral would bring is not known, so neither is what going on is worth.
+NO_COLLATERAL = "not told: collateral is not in the book"
 #: Charge-offs that a segment needs to tell its own recoveries after them.
 FEW_LOSSES = 30
 
@@ -45,13 +48,14 @@ class Found:
     arriving: int
     prices: np.ndarray
     today_day: float
-    balance_a_month: float
+    reach: np.ndarray
+    bands: list[tuple[int, int]]
 
     def chain(self, vector: np.ndarray, terms: Terms, share: float = 1.0) -> Chain:
         return Chain.of(self.layout.unpack(vector), terms, self.edges, self.known, share * self.prices)
 
     def tables(self, terms: Terms, conf_level: float, level: float) -> list[pd.DataFrame]:
-        """The segment's row, its policies and its steps."""
+        """The segment's row, its policies, its steps, and suing by age."""
         total = self.by_group.sum(axis=0)
         chain = self.chain(total, terms)
         worth = np.array([chain.value(p, how)[self.start] for p, how in self.policies])
@@ -72,9 +76,11 @@ class Found:
             at = np.array([v[self.start] for v in values])
             today = own.today()[self.start]
             on = [values[ahead[t]][t] if t in ahead else np.nan for t in places]
+            sued = sued_worth(self.layout.unpack(vector), values[best], self.bands).reshape(-1, 2)
+            sued = np.c_[sued, sued[:, 0] - sued[:, 1]].ravel()
             # Exact ties are ties, whatever the last digits say.
             apart = np.round(np.r_[at - today, at[best] - at], 12)
-            return np.r_[at, today, apart, on, own.sell[places], own.write[places]]
+            return np.r_[at, today, apart, on, own.sell[places], own.write[places], sued]
 
         present = (self.by_group != 0).any(axis=1)
         narrow = jackknife(total, self.by_group, statistic, conf_level, present=present)
@@ -95,15 +101,15 @@ class Found:
         sure = int(np.nanargmax(low)) if np.nanmax(np.nan_to_num(low, nan=-np.inf)) > 0 else best
         gain = [v[cut[1]][sure] for v in wide]
         as_good = [p for p, least in zip(self.policies, wide[2][cut[2]]) if not least > 0]
+        a_month = float(self.reach[self.start])
         row = pd.DataFrame(
             [
                 {
                     "accounts": self.arriving, "best": words[best], "as_good": self._ranges([p for p in as_good if p != self.policies[best]]),
                     "today_day": self.today_day, "worth_today": narrow[0][count], "advised": words[sure],
-                    "worth_advised": worth[sure], **dict(zip(INTERVAL, gain)), "balance_a_month": self.balance_a_month,
-                    "gain": gain[0] * self.balance_a_month, "gain_low": gain[2] * self.balance_a_month,
-                    "gain_high": gain[3] * self.balance_a_month, "price_floor": self._floor(sure, terms),
-                    "verdict": self._verdict(sure, gain[2]),
+                    "worth_advised": worth[sure], **dict(zip(INTERVAL, gain)), "balance_a_month": a_month,
+                    "gain": gain[0] * a_month, "gain_low": gain[2] * a_month, "gain_high": gain[3] * a_month,
+                    "price_floor": self._floor(sure, terms), "verdict": self._verdict(sure, gain[2]), "grade": self.grade,
                 }
             ]
         )  # fmt: skip
@@ -118,7 +124,30 @@ class Found:
             for i, option in enumerate(("go on", SELL, WRITE_OFF))
         ]  # fmt: skip
         steps = pd.concat(blocks).dropna(subset=["estimate"]).sort_values("day", kind="stable")
-        return [row, policies, steps.reset_index(drop=True)]
+        held, cut_sued = self.layout.unpack(total), slice(3 * count + 1 + 3 * k, None)
+        sued = sued_table(
+            narrow[0][cut_sued], narrow[1][cut_sued], held,
+            np.array([self.layout.unpack(v)["sued"] for v in self.by_group]), self.bands, self.edges, self.reach, level,
+        )  # fmt: skip
+        if self.secured and len(sued):
+            sued["verdict"] = NO_COLLATERAL
+        return [row, policies, steps.reset_index(drop=True), sued]
+
+    def _holds(self, market: str) -> bool:
+        mix = self.layout.unpack(self.by_group.sum(axis=0))["mix"]
+        return market in self.layout.markets and bool(
+            mix[self.start :, self.layout.markets.index(market)].sum() > 0
+        )
+
+    @property
+    def secured(self) -> bool:
+        """Whether any of the debt compared is secured."""
+        return self._holds(SECURED)
+
+    @property
+    def grade(self) -> str:
+        """A model; nothing where the debt is secured, or where the book does not say whether it is."""
+        return "not identifiable" if self.secured or self._holds(UNTOLD) else "model"
 
     def _words(self, place: int, how: str) -> str:
         return GO_ON if how == GO_ON else f"{how} at {self.edges[place]:g} days"
@@ -149,6 +178,8 @@ class Found:
 
     def _verdict(self, best: int, low: float) -> str:
         place, how = self.policies[best]
+        if self.secured:
+            return NO_COLLATERAL
         if not low > 0:
             return "cannot tell"
         day = np.inf if how == GO_ON else self.edges[place]
@@ -168,7 +199,11 @@ def segment(
     markets = tuple(sorted(rows["market"].astype(str).unique()))
     own = after_loss(rows)
     losses = rows.loc[rows["charged_off"].to_numpy(bool), "account_id"].nunique()
-    sums = summed(rows, edges, markets) | (own if losses >= FEW_LOSSES else pooled)
+    sums = (
+        summed(rows, edges, markets)
+        | (own if losses >= FEW_LOSSES else pooled)
+        | sued_sums(rows, edges, terms)
+    )
     worked = rows[~rows["charged_off"].to_numpy(bool) & rows["next"].notna().to_numpy()]
     step = steps_of(worked["days_past_due"].to_numpy(float), edges)
     accounts = np.array([worked.loc[step == t, "account_id"].nunique() for t in range(len(edges))])
@@ -199,9 +234,10 @@ def segment(
     decided = worked[worked["next"].isin(("charged_off", "sold"))]
     on = decided["next_days"].where(decided["next"] == "charged_off", decided["days_past_due"] + 30)
     weight = decided["balance"].to_numpy(float)
-    first = edges[start]
-    came = worked[(worked["days_past_due"] < first) & (worked["next_days"] >= first)]
-    months = max(worked["on"].nunique(), 1)
+    # The balance that gets to each step in a month.
+    was, now = worked["days_past_due"].to_numpy(float), worked["next_days"].fillna(0).to_numpy(float)
+    owed, months = worked["next_balance"].fillna(0).to_numpy(float), max(worked["on"].nunique(), 1)
+    reach = np.array([owed[(was < edge) & (now >= edge)].sum() / months for edge in edges])
     return Found(
         layout=layout,
         by_group=layout.pack(sums),
@@ -213,5 +249,6 @@ def segment(
         arriving=int(accounts[start]),
         prices=prices,
         today_day=float(np.average(on, weights=weight)) if weight.sum() > 0 else np.nan,
-        balance_a_month=float(came["next_balance"].sum()) / months,
+        reach=reach,
+        bands=bands_of(edges, start, total["cases"], smallest),
     )

@@ -13,6 +13,9 @@ import numpy as np
 from collectlab.core.errors import ParamsError
 from collectlab.core.params import load_params
 
+SECURED, UNSECURED = "secured", "unsecured"
+#: Debt of which the book does not say whether it is secured: the price is that of unsecured debt.
+UNTOLD = "not told"
 _SALE = re.compile(r"sale_(.+)_(\d+)")
 _FIELDS = (
     "sale_from", "sale_cost", "write_off_from", "write_off_cost", "after_write_off", "upkeep", "tax_rate", "cured_value",
@@ -86,13 +89,15 @@ class Terms:
         ParamsError
             Markets for which no price is stated at all.
         """
-        names = [str(m) for m in np.unique(np.asarray(market, dtype=object).astype(str))]
+        market = np.asarray(market, dtype=object).astype(str)
+        market = np.where((market == UNTOLD) & (UNTOLD not in self.prices), UNSECURED, market)
+        names = [str(m) for m in np.unique(market)]
         if missing := [n for n in names if n not in self.prices]:
             raise ParamsError(
                 f"no sale price is stated for {', '.join(missing)} debt. Stated: {', '.join(self.prices) or 'none'}. "
                 "Needed: a price for each market (sale_<market>_<days> in stop.yml), or an empty one: not for sale."
             )
-        out, market = np.full(len(days), np.nan), np.asarray(market, dtype=object).astype(str)
+        out = np.full(len(days), np.nan)
         for name in names:
             for day, price in sorted(self.prices[name].items()):
                 out[(market == name) & (days >= max(day, self.sale_from))] = price

@@ -35,13 +35,22 @@ class Layout:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         t = self.steps
-        flat = ("n", "balance", "paid", "cost", "cured", "forgiven")
-        square = ("move", "off", "sold")
-        return (
-            {k: (t,) for k in flat}
-            | {k: (t, t) for k in square}
-            | {"mix": (t, len(self.markets)), "after": (AFTER,), "base": (AFTER,)}
-        )
+        flat = [
+            "n",
+            "balance",
+            "paid",
+            "cost",
+            "cured",
+            "forgiven",
+            "sued",
+            "sued_const",
+            "cases",
+            "court_cost",
+            "court_back",
+        ]
+        shapes: dict[str, tuple[int, ...]] = {k: (t,) for k in flat}
+        shapes |= {k: (t, t) for k in ("move", "off", "sold", "sued_move")}
+        return shapes | {"mix": (t, len(self.markets)), "after": (AFTER,), "base": (AFTER,)}
 
     def unpack(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         """The sums by name."""

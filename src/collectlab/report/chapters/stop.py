@@ -1,22 +1,39 @@
-"""Chapter 5: when to stop collecting, and sell or write off instead."""
+"""Chapter 5: when to stop collecting, and sell, write off or sue instead."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from typing import Any
 
-from collectlab.core.errors import NotAvailable, first_few
+import pandas as pd
+
+from collectlab.core.engine import collect
+from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.params import load_params
 from collectlab.core.results import Result
-from collectlab.core.tables import format_value, readable
+from collectlab.core.tables import display_table, format_value, readable
+from collectlab.effects.legal import against_not_sued
+from collectlab.effects.verdict import Verdict
+from collectlab.measures.worth.prices import load_prices
+from collectlab.measures.worth.prices_laid import price_cases
 from collectlab.policy.options import Figure, Option
-from collectlab.policy.stop import Stopping, Terms, load_terms, stop_rows, stopping
+from collectlab.policy.stop import (
+    NO_COLLATERAL,
+    SMALLEST,
+    Stopping,
+    Terms,
+    load_terms,
+    money_range,
+    stop_rows,
+    stopping,
+)
 from collectlab.policy.stop_segment import FEW_LOSSES
+from collectlab.policy.stop_sue import SUED
+from collectlab.policy.stop_value import SELL, WRITE_OFF
+from collectlab.report.chapters import legal
 from collectlab.report.month import Month
 from collectlab.report.parts import part
 
-#: What makes a segment, where the accounts have it.
-SEGMENTS = ("product", "secured")
 #: Months after which an experiment on stopping is read.
 READ_AFTER = 6
 
@@ -30,16 +47,33 @@ def _terms(month: Month) -> Terms:
     return load_terms(month.params, month.end)
 
 
+def _case_costs(month: Month) -> pd.DataFrame | None:
+    """Every court case with its cost: the book's own first, else the schedule of fees; None without cases."""
+    if not month.book.has("legal_cases"):
+        return None
+    costs, fees = month.params / "costs.yml", month.params / "fees.yml"
+    if not costs.is_file():
+        raise NotAvailable("the parameters hold no costs.yml.")
+    prices = load_prices(costs, fees if fees.is_file() else None)
+    return price_cases(collect(month.book.table("legal_cases")), prices)
+
+
 def found(month: Month) -> Stopping:
-    """The best points to stop, by product; counted once for all parts."""
+    """The best points to stop, by product (and by whether it is secured, where one product is both)."""
 
     def make() -> Stopping:
         terms = _terms(month)
-        by = [c for c in SEGMENTS if c in month.book.columns("accounts")][:1]
+        by = [c for c in ("product",) if c in month.book.columns("accounts")]
         costs = month.params / "costs.yml"
         prices = load_params(costs).on(month.end).numbers() if costs.is_file() else None
-        rows = stop_rows(month.book, by=by, unit_costs=prices, complaint=terms.complaint)
-        return stopping(rows, terms, by=by)
+        try:
+            cases = _case_costs(month)
+        except (FrameError, NotAvailable):  # told where suing is shown
+            cases = None
+        rows = stop_rows(month.book, by=by, unit_costs=prices, complaint=terms.complaint, case_costs=cases)
+        kinds = rows.groupby(by)["market"] if by else None
+        mixed = rows["market"].nunique() > 1 if kinds is None else bool((kinds.nunique() > 1).any())
+        return stopping(rows, terms, by=[*by, "market"] if mixed else by)
 
     return month.shared("when to stop", make)
 
@@ -47,91 +81,194 @@ def found(month: Month) -> Stopping:
 @part
 def points(month: Month) -> Stopping:
     """The best day past due to stop, and what today's practice loses."""
-    result = found(month)
-    if {"secured", "product"} & set(month.book.columns("accounts")):
-        said = "What a collateral would bring is not in the book: for secured debt, going on counts payments only."
-        result = replace(result, notes=(*result.notes, said))
-    return result
+    return found(month)
 
 
 @part(picture=False, folded=True)
 def worth(month: Month) -> Result:
     """Going on against selling and writing off, by days past due."""
     held = found(month)
+    keys = [*held.by, "day", "accounts"]
+    wide = held.steps[held.steps["option"] == "go on"].drop(columns="option")
+    for name, option in (("sell", SELL), ("write_off", WRITE_OFF)):
+        other = held.steps[held.steps["option"] == option].set_index(keys)["estimate"]
+        wide = wide.join(other.rename(name), on=keys)
     return Result(
-        table=held.steps,
-        estimand="Present worth per 1 of balance of accounts still past due at that day: going on by the best plan, selling, "
+        table=wide,
+        estimand="Present value per 100 of the balance of accounts still past due at that day: going on by the best plan, selling, "
         "writing off",
         unit="share",
         title="What going on is worth, and stopping",
         notes=(f"Recoveries after a write-off are the segment's own from {FEW_LOSSES} write-offs on, else all segments'.",),
-        formats={"day": "count", "accounts": "count", "estimate": "Worth"},
+        formats={"day": "count", "accounts": "count", "estimate": "Going on", "sell": "share", "write_off": "share"},
         conf_level=held.conf_level,
     )  # fmt: skip
 
 
+def _pays(month: Month) -> Verdict:
+    """Whether suing brings more than it costs: accounts sued against comparable ones not sued, as chapter 4 tells."""
+    verdict, _ = month.shared("suing", lambda: against_not_sued(month.book, horizon=legal.HORIZON))
+    return verdict
+
+
+@part(picture=False)
+def suing(month: Month) -> Result:
+    """Suing against the best plan without it."""
+    if not month.book.has("legal_cases"):
+        raise NotAvailable("this book has no legal_cases.")
+    _case_costs(month)  # cases without a known cost would look too good
+    held = found(month)
+    if held.suing.empty:
+        raise NotAvailable(
+            f"nowhere were {SMALLEST} cases filed at one age early enough to be followed for {SUED} months."
+        )
+    verdict = _pays(month)
+    said = (
+        "The comparison with accounts not sued bears it out."
+        if verdict.direction == "raises"
+        else "As the comparison with accounts not sued does not show that suing pays, it is not advised anywhere."
+    )
+    return Suing(
+        table=held.suing,
+        estimand=f"Present value of what accounts bring after a case is filed, followed for {SUED} months and then by the best "
+        "plan, less that of the best plan without a suit; per 100 of their balance at filing",
+        unit="share",
+        title="Suing instead",
+        notes=(
+            "Those sued were chosen, and may have been the better or the worse payers: this is no effect. "
+            f"{verdict.question} {verdict.grade[:1].upper()}{verdict.grade[1:]}: {verdict.sentence} {said}",
+            "What the court recovered is among the payments. Money a month: if every account that gets to that age were sued. "
+            "Intervals are simultaneous over all that is compared.",
+        ),
+        formats={
+            "cases": "count", "court_cost": "share", "court_back": "share", "worth_sued": "share", "worth_without": "share",
+            "estimate": "Sued less not", "gain": "text", "gain_low": "hidden", "gain_high": "hidden",
+        },
+        conf_level=held.conf_level,
+    )  # fmt: skip
+
+
+class Suing(Result):
+    """Suing by segment and age, as a manager reads it."""
+
+    def display_table(self) -> pd.DataFrame:
+        """With the money a month and its interval in one column."""
+        gain = [money_range(*row) for row in self.table[["gain", "gain_low", "gain_high"]].to_numpy(float)]
+        shown = display_table(self.table.assign(gain=gain), self.unit, self.formats, self.conf_level)
+        return shown.rename(
+            columns={"Age": "Days past due", "Court back": "Court brought", "Gain": "Gain a month"}
+        )
+
+
 def options(month: Month) -> list[Option]:
-    """Stopping at another point, in each segment where that is surely better."""
+    """Stopping at another point, or suing, in each segment where that is surely better; never where debt is secured."""
     shown = points(month)
     if shown.result is None or "gain_low" not in shown.table:
         return []
-    held = shown.result
-    rows = shown.table[shown.table["gain_low"].notna() & (shown.table["gain_low"] > 0)]
-    return [_option(held, row) for _, row in rows.sort_values("gain", ascending=False).iterrows()]
+    rows = _sure(shown.table).sort_values("gain", ascending=False)
+    rests = _prices_said(month)
+    stops = [_option(shown.result, row, rests) for _, row in rows.iterrows()]
+    sued = suing(month)
+    if sued.result is None or "gain_low" not in sued.table or _pays(month).direction != "raises":
+        return stops
+    rows = _sure(sued.table).sort_values("gain", ascending=False)
+    return stops + [_to_sue(month, shown.result, row) for _, row in rows.iterrows()]
 
 
-def _option(held: Stopping, row) -> Option:
+def _sure(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose gain is above nothing, of debt that is not secured."""
+    return table[(table["gain_low"] > 0).fillna(False) & (table["verdict"] != NO_COLLATERAL)]
+
+
+def _prices_said(month: Month) -> str:
+    """Where the sale prices in force come from."""
+    held = load_params(month.params / "stop.yml").on(month.end)
+    sources = [v.source for k, v in held.items() if k.startswith("sale_unsecured_")]
+    return first_few(list(dict.fromkeys(sources)), 2)
+
+
+def _segment(held: Stopping, row: Any) -> tuple[dict[str, Any], str]:
     where = {c: row[c] for c in held.by}
-    segment = ", ".join(str(readable(v)) for v in where.values()) or "all products"
-    n, gain = float(row["accounts"]), float(row["estimate"])
+    return where, ", ".join(str(readable(v)) for v in where.values()) or "all products"
+
+
+def _figures(part_name: str, where: dict[str, Any], row: Any, names: dict[str, str]) -> tuple[Figure, ...]:
+    return tuple(
+        Figure(name=name, value=float(row[column]), part=part_name, column=column, where=where)
+        for name, column in names.items()
+    )
+
+
+_MONEY = {"gain a month": "gain", "from": "gain_low", "to": "gain_high", "worth per 1 of balance": "estimate"}
+
+
+def _option(held: Stopping, row: Any, rests: str) -> Option:
+    where, segment = _segment(held, row)
+    n, gain, floor = float(row["accounts"]), float(row["estimate"]), float(row["price_floor"])
     narrow = held.policies
     for column, value in {**where, "policy": row["advised"]}.items():
         narrow = narrow[narrow[column] == value]
     sd = float(narrow["gain_error"].iloc[0]) * math.sqrt(n)
     arm = max(math.ceil(2 * (2.8 * sd / gain) ** 2), 30)
-    sold = row["advised"].startswith("sell")
-    today = "" if math.isnan(row["today_day"]) else f" (now at {row['today_day']:.0f} days on average)"
-
-    def figure(name: str, column: str) -> Figure:
-        return Figure(name=name, value=float(row[column]), part="stop_points", column=column, where={**where})
-
-    worth = f"{format_value(row['gain'], 'money')} a month ({format_value(row['gain_low'], 'money')} to {format_value(row['gain_high'], 'money')})"
-    floor = row["price_floor"]
-    holds = (
-        f" It holds down to {format_value(floor, 'share')} of the stated prices."
-        if sold and floor == floor
-        else ""
-    )
-    figures = [
-        figure("gain a month", "gain"),
-        figure("from", "gain_low"),
-        figure("to", "gain_high"),
-        figure("worth per 1 of balance", "estimate"),
-    ]
+    sold, today = row["advised"].startswith("sell"), not math.isnan(row["today_day"])
+    untold = row["grade"] != "model"
+    names = dict(_MONEY)
     if today:
-        figures.append(figure("days past due at which it ends today", "today_day"))
-    if holds:
-        figures.append(figure("share of the prices", "price_floor"))
+        names["days past due at which it ends today"] = "today_day"
+    rest = ""
+    if sold:
+        rest = f" It rests on the sale prices in stop.yml ({rests})"
+        if not math.isnan(floor):
+            names["share of the prices"] = "price_floor"
+            rest += f" and holds while buyers pay more than {format_value(floor, 'share')} of them"
+        rest += "."
+    unsecured = " The book does not say whether they are secured: secured ones stay out." if untold else ""
     return Option(
         key=f"stop_{'_'.join(str(v) for v in where.values()) or 'all'}",
-        what=f"{row['advised'].capitalize()} past due{today}",
-        whom=f"{segment}: accounts still past due at that point",
+        what=f"{row['advised'].capitalize()} past due"
+        + (f" (now at {row['today_day']:.0f} days on average)" if today else ""),
+        whom=f"{segment}: {'unsecured ' if untold else ''}accounts still past due at that point",
         area="strategy",
         net=float(row["gain"]),
         low=float(row["gain_low"]),
         high=float(row["gain_high"]),
-        words=f"Worth {worth} more than today's practice, {format_value(gain, 'share')} of the balance that gets "
-        f"to the first point.{holds}",
-        grade="model",
+        words=f"Worth {money_range(row['gain'], row['gain_low'], row['gain_high'])} a month more than today's practice: "
+        f"{format_value(gain, 'share')} of the balance that gets to the first point.{rest}",
+        grade=str(row["grade"]),
         evidence=f"Payments, costs and cures of {n:,.0f} accounts followed past the first point, and the stated prices and "
-        "fees; accounts stopped early are taken to be like the others.",
+        f"fees; accounts stopped early are taken to be like the others.{unsecured}",
         cost_words="The costs of the sale or the write-off are in the gain.",
         legal_risk="A debtor must be told of a sale; the buyer has to keep to the same contact rules. Written-off debt needs "
         "the evidence the tax rules ask for.",
         customer_risk="A buyer may press harder than the bank would: bind it by contract." if sold else "None beyond today's.",
         failing=f"The price offered falls below {format_value(floor, 'share')} of the stated one, or the accounts kept cure "
-        "more often than those before." if holds else "The accounts kept cure more often than those before.",
+        "more often than those before." if "share of the prices" in names else "The accounts kept cure more often than those before.",
         settle=f"Draw by chance which accounts stop there and which go on: {arm:,} in each arm, read after "
         f"{READ_AFTER} months by money in, net of cost.",
-        figures=tuple(figures),
+        figures=_figures("stop_points", where, row, names),
     )  # fmt: skip
+
+
+def _to_sue(month: Month, held: Stopping, row: Any) -> Option:
+    where, segment = _segment(held, row)
+    where["age"] = row["age"]
+    verdict = _pays(month)
+    return Option(
+        key=f"sue_{'_'.join(str(v).replace(' ', '_') for v in where.values())}",
+        what=f"Sue at {row['age']} past due",
+        whom=f"{segment}: accounts past due that long, against which a case can be proved",
+        area="strategy",
+        net=float(row["gain"]),
+        low=float(row["gain_low"]),
+        high=float(row["gain_high"]),
+        words=f"Worth {money_range(row['gain'], row['gain_low'], row['gain_high'])} a month more than the best plan without, "
+        f"if all were sued: {format_value(row['estimate'], 'share')} of their balance.",
+        grade=verdict.grade,
+        evidence=f"{row['cases']:,.0f} cases followed for {SUED} months. {verdict.sentence}",
+        cost_words=f"The court's costs, {format_value(row['court_cost'], 'share')} of the balance, are in the gain.",
+        legal_risk="Every claim must be provable, within its limitation period, and no hardship relief may be running.",
+        customer_risk="A suit burdens a debtor who cannot pay: check for hardship first.",
+        failing=f"Cases filed bring less in {SUED} months, net of cost, than accounts of that age not sued.",
+        settle=verdict.settle or "None needed: what suing brings is decided.",
+        figures=_figures("stop_suing", where, row, {**_MONEY, "court's cost per 1 of balance": "court_cost"}),
+    )
