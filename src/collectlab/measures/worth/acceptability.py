@@ -12,6 +12,7 @@ import pandas as pd
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.plots import PALETTE, legend, new_axes, percent_axis, short_money, titled
 from collectlab.core.results import Result
+from collectlab.measures.worth.checks import plain_number
 from collectlab.measures.worth.probabilistic import options_frame
 
 if TYPE_CHECKING:
@@ -114,9 +115,10 @@ def acceptability(
         faults.append(f"effects have the options {first_few(list(gains))}, costs {first_few(list(spent))}.")
     if len(gains) != len(spent):
         faults.append(f"draws of unequal length: {len(gains):,} of the effects, {len(spent):,} of the costs.")
-    prices = np.atleast_1d(np.asarray(willingness, dtype=float))
+    given = np.atleast_1d(np.asarray(willingness, dtype=object))
+    prices = np.array([plain_number(v) for v in given.ravel()])
     if not len(prices) or not (np.isfinite(prices) & (prices >= 0)).all():
-        faults.append(f"willingness is {first_few(list(prices))}. Allowed: numbers ≥ 0.")
+        faults.append(f"willingness is {first_few(list(given)) or 'empty'}. Allowed: numbers ≥ 0.")
     if faults:
         raise FrameError(faults)
     rows = []

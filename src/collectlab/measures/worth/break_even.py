@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from collectlab.core.errors import FrameError, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
+from collectlab.measures.worth.checks import is_above, with_numbers
 from collectlab.measures.worth.incremental import fieller
 from collectlab.measures.worth.probabilistic import in_order
 
+_NUMBERS = (int, float, np.number, Decimal)
 #: Columns that must not be below 0; a missing one counts as 0, a missing standard error as known for sure.
 _COSTS = ("cost", "cost_std_error", "complaints", "complaints_std_error")
 
@@ -143,7 +146,17 @@ def _rows(
     share: float,
     amount: float | None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    if isinstance(effects, int | float | np.number) or effects is None:
+    given = {"cost": cost, "std_error": std_error, "share": share, "amount": amount}
+    faults = [
+        f"{name} is {value!r}. Allowed: a number."
+        for name, value in given.items()
+        if value is not None and not isinstance(value, _NUMBERS)
+    ]
+    if isinstance(effects, bool | list | tuple | dict):
+        faults.append(f"effects is {effects!r}. Allowed: a number, or a frame.")
+    if faults:
+        raise FrameError(faults)
+    if isinstance(effects, _NUMBERS) or effects is None:
         effect = np.nan if effects is None else float(effects)
         rows = pd.DataFrame({"estimate": [effect]})
         if std_error is not None:
@@ -166,7 +179,7 @@ def _rows(
         if column not in rows:
             rows[column] = 0.0
     numbers = ["estimate", "std_error", "share", "amount", *_COSTS]
-    rows[numbers] = rows[numbers].astype(float)
+    rows = with_numbers(rows, numbers, names[0] if names else "")
     rows[list(_COSTS[1:])] = rows[list(_COSTS[1:])].fillna(0.0)
     return rows, names
 
@@ -205,10 +218,12 @@ def _refuse(rows: pd.DataFrame, names: list[str], draws: np.ndarray | None, comp
         fault(rows[column] < 0, f"{column} below 0", "numbers ≥ 0")
         fault(np.isinf(rows[column]), f"{column} not finite", "numbers ≥ 0")
     fault(rows["std_error"] < 0, "std_error below 0", "numbers ≥ 0")
+    fault(np.isinf(rows["std_error"]), "std_error not finite", "numbers ≥ 0, or missing")
+    fault(np.isinf(rows["amount"]), "amount not finite", "money above 0, or missing")
     fault(~(rows["share"] > 0) | ~np.isfinite(rows["share"]), "share not above 0", "a share above 0")
     fault(rows["amount"] <= 0, "amount not above 0", "money above 0")
     fault(rows["estimate"].abs() > 1, "effect outside −1 to 1", "a difference of shares, such as 0.03")
-    if not np.isfinite(complaint_cost) or complaint_cost < 0:
+    if not is_above(complaint_cost, equal=True):
         faults.append(f"complaint_cost is {complaint_cost!r}. Allowed: a number ≥ 0.")
     if faults:
         raise FrameError(faults)

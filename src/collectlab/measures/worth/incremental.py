@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from collectlab.core import engine
-from collectlab.core.errors import FrameError, first_few
+from collectlab.core.errors import FrameError
 from collectlab.core.jackknife import INTERVAL, check_level
 from collectlab.core.plots import dots
 from collectlab.core.results import Result
 from collectlab.core.tables import display_table, readable
+from collectlab.measures.worth.incremental_input import pairs_of, told_effects
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,13 +159,15 @@ def incremental(
     [['net', 48.0], ['cures', 0.05], ['cost_per_extra_cure', 240.0]]
     """
     check_level(conf_level)
-    told = _told(effects, [money, cost], [net, cures])
+    told = told_effects(effects, [money, cost], [net, cures])
     names = (
         {money: "money", cost: "cost"} | ({net: "net"} if net else {}) | ({cures: "cures"} if cures else {})
     )
     arms = list(dict.fromkeys(told["arm"]))
     faults = (
-        [] if str(population).strip() else ["population is empty. Needed: whom the effects are of, in words."]
+        []
+        if isinstance(population, str) and population.strip()
+        else ["population is empty. Needed: whom the effects are of, in words."]
     )
     grades = dict(evidence) if isinstance(evidence, Mapping) else dict.fromkeys(arms, evidence)
     faults += [
@@ -176,15 +178,15 @@ def incremental(
     rows, notes = [], []
     for arm in arms:
         mine = told[told["arm"] == arm].assign(key=lambda t: t["outcome"].map(names)).set_index("key")
-        pairs = _pairs(covariance, arm, len(arms))
         quantile = _quantile(mine, conf_level)
         try:
+            pairs = pairs_of(covariance, arm, len(arms), set(names.values()))
             found, said = _of_arm(mine, pairs, quantile)
         except FrameError as error:
             faults += [f"{arm}: {f}" if arm else f for f in error.faults]
             continue
         head = {"arm": arm, "control": mine["control"].iloc[0] or control}
-        if "n" in mine:
+        if "n" in mine and mine["n"].iloc[0] == mine["n"].iloc[0]:
             head["n"] = int(mine["n"].iloc[0])
         rows += [{**head, **row, "evidence": grades.get(arm, "")} for row in found]
         notes += [f"{arm}: {s}" if arm and len(arms) > 1 else s for s in said]
@@ -205,58 +207,6 @@ def incremental(
         population=population,
         evidence=grades[arms[0]] if len(set(grades.values())) == 1 else "",
     )
-
-
-def _told(effects: Any, needed: Sequence[str], wanted: Sequence[str | None]) -> pd.DataFrame:
-    lazy = engine.scan(effects.table if isinstance(effects, Result) else effects)
-    engine.require(lazy, "outcome", "estimate", "std_error")
-    told = engine.collect(lazy).reset_index(drop=True)
-    if "arm" not in told:
-        told["arm"] = ""
-    if "control" not in told:
-        told["control"] = ""
-    told = told.assign(
-        outcome=told["outcome"].astype(str),
-        arm=told["arm"].astype(str),
-        control=told["control"].fillna("").astype(str),
-    )
-    told = told[told["outcome"].isin([n for n in (*needed, *wanted) if n])]
-    faults = []
-    for arm in list(dict.fromkeys(told["arm"])) or [""]:
-        mine = told[told["arm"] == arm]
-        where = f" of {arm}" if arm else ""
-        faults += [
-            f"no row with outcome {n!r}{where}. Needed: {', '.join(map(repr, needed))}."
-            for n in needed
-            if n not in set(mine["outcome"])
-        ]
-        twice = mine.loc[mine["outcome"].duplicated(), "outcome"].tolist()
-        faults += [
-            f"outcome {n!r}{where} stands more than once. Allowed: one row per outcome and arm."
-            for n in dict.fromkeys(twice)
-        ]
-    bad = told[~np.isfinite(told["estimate"].to_numpy(float)) | ~(told["std_error"].to_numpy(float) >= 0)]
-    if len(bad):
-        faults.append(
-            f"{len(bad):,} rows have no estimate, or a standard error that is missing or below 0 "
-            f"({first_few(bad['outcome'].tolist())}). Allowed: finite numbers, errors ≥ 0."
-        )  # fmt: skip
-    if faults:
-        raise FrameError(faults)
-    return told
-
-
-def _pairs(covariance: Mapping[Any, float] | None, arm: str, arms: int) -> dict[frozenset, float]:
-    found = {}
-    for key, value in (covariance or {}).items():
-        if len(key) == 3:
-            if str(key[0]) != arm:
-                continue
-            key = key[1:]
-        elif arms > 1:
-            continue
-        found[frozenset(key)] = float(value)
-    return found
 
 
 def _quantile(mine: pd.DataFrame, conf_level: float) -> float:

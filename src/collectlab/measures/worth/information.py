@@ -13,6 +13,7 @@ import pandas as pd
 from collectlab.core.columns import as_list
 from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.results import Result
+from collectlab.measures.worth.checks import check_seed, is_above, plain_number, with_numbers
 from collectlab.measures.worth.probabilistic import in_order, options_frame
 
 _FORMATS = {"total": "money", "share": "share", "std_error": "hidden"}
@@ -173,9 +174,11 @@ def evppi(
     """
     frame = options_frame(net, "net")
     _refuse_decisions(decisions)
+    seed = check_seed(seed)
     drawn = in_order(parameters)
     wanted = groups or {c: [c] for c in drawn.columns if drawn[c].nunique() > 1}
     named = {str(what): as_list(columns) for what, columns in wanted.items()}
+    drawn = with_numbers(drawn, [c for columns in named.values() for c in columns], "")
     faults = []
     if len(drawn) != len(frame):
         faults.append(
@@ -281,14 +284,14 @@ def _low(width: int, degree: int) -> list[tuple[int, ...]]:
 def refuse_normal(mean: float, std_error: float) -> None:
     """A mean and a standard error that can be used."""
     faults = []
-    if not math.isfinite(mean):
+    if not math.isfinite(plain_number(mean)):
         faults.append(f"mean is {mean!r}. Allowed: a finite number.")
-    if not (math.isfinite(std_error) and std_error > 0):
+    if not is_above(std_error):
         faults.append(f"std_error is {std_error!r}. Allowed: a finite number above 0.")
     if faults:
         raise FrameError(faults)
 
 
 def _refuse_decisions(decisions: float) -> None:
-    if not (math.isfinite(decisions) and decisions > 0):
+    if not is_above(decisions):
         raise FrameError(f"decisions is {decisions!r}. Allowed: a number above 0.")

@@ -13,6 +13,7 @@ import pandas as pd
 from collectlab.core.errors import FrameError
 from collectlab.core.plots import PALETTE, new_axes, titled, unit_axis
 from collectlab.core.results import Result
+from collectlab.measures.worth.checks import is_above
 from collectlab.measures.worth.information import refuse_normal, unit_normal_loss
 
 if TYPE_CHECKING:
@@ -187,13 +188,14 @@ def _refuse_sampling(**of: Any) -> None:
         faults += error.faults
     above = ("sd", "accounts_a_month", "months", "control_ratio")
     for name in (*above, *(k for k in ("sd_arm", "pace") if of[k] is not None)):
-        if not (math.isfinite(of[name]) and of[name] > 0):
+        if not is_above(of[name]):
             faults.append(f"{name} is {of[name]!r}. Allowed: a finite number above 0.")
     for name in ("follow_up", "cost_per_account", "fixed_cost"):
-        if not (math.isfinite(of[name]) and of[name] >= 0):
+        if not is_above(of[name], equal=True):
             faults.append(f"{name} is {of[name]!r}. Allowed: a finite number ≥ 0.")
     sizes = [] if of["n"] is None else np.atleast_1d(of["n"]).tolist()
-    if of["n"] is not None and (not sizes or any(v != v or v < 2 or v != int(v) for v in sizes)):
+    whole = all(is_above(v, 2, equal=True) and v == int(v) for v in sizes)
+    if of["n"] is not None and not (sizes and whole):
         faults.append(f"n is {of['n']!r}. Allowed: whole numbers ≥ 2.")
     if not faults and of["n"] is None and of["follow_up"] >= of["months"]:
         faults.append(

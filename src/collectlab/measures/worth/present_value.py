@@ -30,7 +30,9 @@ from collectlab.measures.flows import (
 from collectlab.measures.groups import group_codes, split
 from collectlab.measures.recovery_curves import curve_rows, own_columns
 from collectlab.measures.recovery_net import NetCurves
-from collectlab.measures.worth.present_value_money import SIGNS, MoneyFlows
+from collectlab.measures.snapshots import as_date
+from collectlab.measures.worth.checks import check_whole
+from collectlab.measures.worth.present_value_money import SIGNS, MoneyFlows, check_flows
 from collectlab.measures.worth.present_value_rows import YEAR, discount
 from collectlab.measures.worth.prices import check_rate
 
@@ -180,6 +182,12 @@ def present_value(
     rate, funding_rate = check_rate(rate, "rate"), check_rate(funding_rate, "funding_rate")
     if through not in ("episode", "follow_up"):
         raise FrameError(f"through is {through!r}. Allowed: 'episode', 'follow_up'.")
+    check_flows(flows)
+    horizon = check_whole(horizon, "horizon")
+    if as_of is not None:
+        as_of = as_date(as_of)
+    if by is not None and not isinstance(by, (str, Sequence)):
+        raise FrameError(f"by is {by!r}. Allowed: a column, a list of columns, or None.")
     by = as_list(by)
     if control is not None and len(by) != 1:
         raise FrameError(f"control is {control!r}, but by is {by}. Allowed with a control: one column.")

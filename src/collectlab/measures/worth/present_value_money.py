@@ -15,6 +15,7 @@ from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.measures.costs_touch import contact_made
 from collectlab.measures.flows import UNIT
+from collectlab.measures.worth.checks import check_prices
 from collectlab.measures.worth.prices import DEBTOR, Prices
 from collectlab.measures.worth.prices_laid import agency_placements, commissions, price_actions, price_cases
 
@@ -49,6 +50,21 @@ class MoneyFlows:
             k: engine.collect(f.select(n=whole_sum("__amount")))["n"].iloc[0] for k, f in self.flows.items()
         }
         return pd.Series({k: float(v) / UNIT for k, v in found.items()}, dtype=float)
+
+
+def check_flows(flows: Any) -> MoneyFlows:
+    """Flows of money, or a FrameError that says how they are made.
+
+    Examples
+    --------
+    >>> check_flows(MoneyFlows({})).societal
+    False
+    """
+    if not isinstance(flows, MoneyFlows):
+        raise FrameError(
+            f"flows is a {type(flows).__name__}. Needed: money_flows(payments, actions, prices=…) or book_flows(book, prices)."
+        )
+    return flows
 
 
 def money_flows(
@@ -97,6 +113,7 @@ def money_flows(
     >>> money_flows(paid, log, prices=Prices.of({"call": 2.4, "debtor_contact": 3})).totals().to_dict()
     {'paid': 400.0, 'actions': 2.4, 'debtor': 3.0}
     """
+    check_prices(prices)
     lazy = own_names(payments, columns, ("account_id", "paid_on", "amount"))
     engine.require(lazy, "account_id", "paid_on", "amount")
     flows = {"paid": _flow(lazy, "paid_on", whole_money("amount", UNIT))}
@@ -106,6 +123,8 @@ def money_flows(
         absent.append("actions")
     else:
         spent = own_names(actions, columns, ("account_id", "at", "channel", "connected", "cost"))
+        if "connected" in spent.collect_schema().names():
+            spent = spent.with_columns(nw.col("connected").cast(nw.Boolean))
         try:
             spent = price_actions(spent, prices)
             flows["actions"] = _flow(spent, "at", whole_money("cost", UNIT))
@@ -115,7 +134,7 @@ def money_flows(
             have = spent.collect_schema().names()
             made = spent.filter(contact_made(have))
             if "connected" in have:  # a message takes nobody's time as a call or a visit does
-                made = made.filter(nw.col("connected").fill_null(False))
+                made = made.filter(_true("connected"))
             debtor.append(("debtor_contact", made, "at"))
     if placed is not None:
         try:
@@ -142,7 +161,7 @@ def money_flows(
             each = _stepped(prices, "complaint", made, "at", True)
             if "upheld" in made.collect_schema().names() and prices.steps("complaint_upheld"):
                 more = _stepped(prices, "complaint_upheld", made, "at", False)
-                each = each + nw.when(nw.col("upheld").fill_null(False)).then(more).otherwise(nw.lit(0))
+                each = each + nw.when(_true("upheld")).then(more).otherwise(nw.lit(0))
             flows["complaints"] = _flow(made, "at", each)
         except FrameError as error:
             faults += error.faults
@@ -170,6 +189,11 @@ def money_flows(
             "as the return of money lent, not as a mere transfer."
         )
     return MoneyFlows(flows, tuple(notes))
+
+
+def _true(column: str) -> nw.Expr:
+    """True where a column of flags, numbers or texts such as "true" and "0" says so; else false."""
+    return nw.col(column).cast(nw.Boolean).fill_null(False)
 
 
 def _flow(frame: nw.LazyFrame, on: str, amount: nw.Expr) -> nw.LazyFrame:

@@ -13,7 +13,8 @@ from collectlab.core.columns import day_number, whole_sum
 from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.measures.flows import UNIT
-from collectlab.measures.worth.present_value_money import SIGNS, MoneyFlows
+from collectlab.measures.worth.checks import check_whole, with_numbers
+from collectlab.measures.worth.present_value_money import SIGNS, MoneyFlows, check_flows
 from collectlab.measures.worth.prices import check_rate
 
 #: Days of a year, for rates a year.
@@ -107,13 +108,12 @@ def present_values(
     """
     check_rate(rate, "rate")
     check_rate(funding_rate, "funding_rate")
-    if isinstance(horizon, bool) or int(horizon) != horizon or horizon < 1:
-        raise FrameError(f"horizon is {horizon!r}. Allowed: whole days ≥ 1.")
+    check_flows(flows)
+    horizon = check_whole(horizon, "horizon")
     if funding_rate and amount is None:
         raise FrameError(
             "funding_rate: what is outstanding is not told. Needed: amount, the column that holds it."
         )
-    horizon = int(horizon)
     lazy = engine.scan(starts)
     engine.require(lazy, "account_id", start, followed, *([amount] if amount else []))
     rows = engine.collect(lazy).sort_values("account_id", kind="stable", ignore_index=True)
@@ -123,6 +123,7 @@ def present_values(
             f"{int(again.sum()):,} accounts stand more than once ({first_few(rows.loc[again, 'account_id'].tolist())}). "
             "Allowed: one row per account, or the same money would count twice."
         )
+    rows = with_numbers(rows, [followed, *([amount] if amount else [])])
     longest = rows[followed].max() if len(rows) else 0
     rows = rows[rows[followed] >= horizon].reset_index(drop=True)
     if rows.empty:

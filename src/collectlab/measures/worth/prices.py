@@ -9,7 +9,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,13 +72,18 @@ class Prices:
         2.4
         """
         said = Bilingual(en="Given as a number", zh="直接给出的数值")
+        if not isinstance(numbers, Mapping):
+            raise ParamsError(f"prices is a {type(numbers).__name__}. Allowed: key → number.")
         faults = [
-            f"{k} is {v!r}. Allowed: a number."
-            for k, v in numbers.items()
-            if isinstance(v, bool) or not isinstance(v, (int, float)) or not np.isfinite(v)
+            f"{k!r} is no key. Allowed: text, such as 'call'." for k in numbers if not isinstance(k, str)
         ]
-        if faults:
-            raise ParamsError(faults)
+        faults += [f"{k} is {v!r}. Allowed: a number." for k, v in numbers.items() if not _is_number(v)]
+        faults += [
+            f"{k} is a {type(s).__name__}. Allowed: a Schedule, for {first_few(list(SCHEDULES))}."
+            for k, s in schedules.items()
+            if k not in SCHEDULES or not isinstance(s, Schedule)
+        ]
+        sound = {k: v for k, v in numbers.items() if isinstance(k, str) and _is_number(v)}
         held = {
             k: Parameter(
                 name=said,
@@ -85,10 +92,10 @@ class Prices:
                 note=None,
                 values={_GIVEN: DatedValue(value=float(v), source="given")},
             )
-            for k, v in numbers.items()
+            for k, v in sound.items()
         }
         made = cls(Params("prices", held), schedules)
-        if faults := [*_below_zero(made.params), *_rates(made.params)]:
+        if faults := [*faults, *_below_zero(made.params), *_rates(made.params)]:
             raise ParamsError(faults)
         return made
 
@@ -282,6 +289,11 @@ def load_prices(costs: str | Path, fees: str | Path | None = None) -> Prices:
     return Prices(params, schedules)
 
 
+def _is_number(value: Any) -> bool:
+    known = isinstance(value, (int, float, np.integer, np.floating, Decimal)) and not isinstance(value, bool)
+    return known and bool(np.isfinite(float(value)))
+
+
 def _below_zero(params: Params) -> list[str]:
     return [
         f"{params.file}: {key}.values.{since}.value: {held.value:g} is negative. Allowed: a price ≥ 0."
@@ -325,6 +337,6 @@ def check_rate(rate: float, name: str) -> float:
     >>> check_rate(0.08, "rate")
     0.08
     """
-    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.floating)) or not 0 <= rate <= 1:
+    if not _is_number(rate) or not 0 <= rate <= 1:
         raise FrameError(f"{name} is {rate!r}. Allowed: a share a year from 0 to 1, such as 0.08.")
     return float(rate)

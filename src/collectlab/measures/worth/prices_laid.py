@@ -15,6 +15,7 @@ from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.measures.flows import UNIT
 from collectlab.measures.recovery_placements import placements
+from collectlab.measures.worth.checks import check_prices, check_whole, with_days, with_numbers
 from collectlab.measures.worth.prices import Prices
 
 #: Days after a placement within which what comes back earns the agency its commission.
@@ -53,6 +54,7 @@ def price_actions(actions: Any, prices: Prices, *, columns: Mapping[str, str] | 
     >>> priced[["channel", "cost", "cost_from"]].values.tolist()
     [['call', 2.4, 'prices'], ['visit', 70.0, 'log']]
     """
+    check_prices(prices)
     frame = own_names(actions, columns, ("account_id", "at", "channel", "cost"))
     engine.require(frame, "account_id", "at", "channel")
     names = frame.collect_schema().names()
@@ -71,6 +73,7 @@ def price_actions(actions: Any, prices: Prices, *, columns: Mapping[str, str] | 
             n=row_count(),
             missing=whole_sum(flag(cost.is_null())),
             below=whole_sum(flag(cost < 0)),
+            undated=whole_sum(flag(nw.col("__day").is_null())),
         )
     ).sort_values("__channel")
     if per.empty:
@@ -83,6 +86,10 @@ def price_actions(actions: Any, prices: Prices, *, columns: Mapping[str, str] | 
         if m
     ]
     faults = []
+    if undated := int(per["undated"].sum()):
+        faults.append(
+            f"at is missing in {undated:,} of {int(per['n'].sum()):,} actions. Allowed: a date and time."
+        )
     if below:
         faults.append(f"the cost is below 0 for {first_few(below)}. Allowed: money ≥ 0.")
     if bare:
@@ -131,12 +138,13 @@ def price_cases(cases: Any, prices: Prices, *, amount: str = "amount_claimed") -
     >>> price_cases(cases, load_prices("params/costs.yml", "params/fees.yml"))["cost"].tolist()
     [550.0]
     """
+    check_prices(prices)
     lazy = engine.scan(cases)
     engine.require(lazy, "account_id", "filed_on")
     have = lazy.collect_schema().names()
     wanted = ["account_id", "filed_on", *(c for c in ("cost", amount) if c in have)]
     told = engine.collect(lazy.select(*wanted))
-    told["filed_on"] = pd.to_datetime(told["filed_on"])
+    told = with_days(with_numbers(told, ["cost", amount]), ["filed_on"])
     told = told.sort_values([c for c in wanted], kind="stable", ignore_index=True)
     own = told["cost"].to_numpy(float) if "cost" in told else np.full(len(told), np.nan)
     schedule = prices.schedules.get("legal_fee")
@@ -183,7 +191,7 @@ def commissions(
         :func:`agency_placements` gives.
     prices : Prices
     contracts : frame, optional
-        agency, first (its first day), until (its last), commission (a share).
+        agency, first (its first day), until (its last; missing: no end), commission (a share).
     days : int
         Whole days after the placement.
 
@@ -205,6 +213,8 @@ def commissions(
     >>> commissions(paid, placed, Prices.of({"agency_commission": 0.2}))["commission"].tolist()
     [80.0, 20.0]
     """
+    check_prices(prices)
+    days = check_whole(days, "days")
     made = _placed(placed)
     made["share"] = _shares(made, prices, contracts)
     bare = made[~np.isfinite(made["share"].to_numpy(float))]
@@ -228,7 +238,7 @@ def commissions(
         .group_by("account_id", "paid_on")
         .agg(__part=whole_sum("__part"))
     )
-    paid["paid_on"] = pd.to_datetime(paid["paid_on"])
+    paid = with_days(paid, ["paid_on"])
     both = paid.merge(made, on="account_id", how="inner")
     since = (both["paid_on"] - both["placed_on"]).dt.days
     both = both[(since >= 0) & (since <= days) & (both["paid_on"] < both["next_on"])]
@@ -247,8 +257,8 @@ def _placed(placed: Any) -> pd.DataFrame:
     have = lazy.collect_schema().names()
     more = [c for c in ("agency", "days_past_due") if c in have]
     made = engine.collect(lazy.select("account_id", "placed_on", "amount", *more))
-    made["placed_on"] = pd.to_datetime(made["placed_on"])
-    made["agency"] = made["agency"].fillna("no name") if "agency" in made else "no name"
+    made = with_days(with_numbers(made, ["amount", "days_past_due"]), ["placed_on"])
+    made["agency"] = made["agency"].astype(object).fillna("no name") if "agency" in made else "no name"
     if "days_past_due" not in made:
         made["days_past_due"] = 0
     made = made.sort_values(["account_id", "placed_on", "agency"], kind="stable", ignore_index=True)
@@ -271,9 +281,11 @@ def _shares(made: pd.DataFrame, prices: Prices, contracts: Any) -> np.ndarray:
     if contracts is not None:
         terms = engine.scan(contracts)
         engine.require(terms, "agency", "first", "until", "commission")
-        for row in engine.collect(terms).itertuples(index=False):
-            mine = (made["agency"] == str(row.agency)) & (made["placed_on"] >= pd.Timestamp(row.first))
-            share = np.where(mine & (made["placed_on"] <= pd.Timestamp(row.until)), row.commission, share)
+        held = with_numbers(engine.collect(terms), ["commission"], "agency")
+        for row in with_days(held, ["first", "until"], "agency").itertuples(index=False):
+            mine = (made["agency"] == str(row.agency)) & (made["placed_on"] >= row.first)
+            last = row.until if row.until == row.until else pd.Timestamp.max
+            share = np.where(mine & (made["placed_on"] <= last), row.commission, share)
     if ((share < 0) | (share > 1)).any():
         raise FrameError(
             f"the commission is {first_few(sorted(set(share[(share < 0) | (share > 1)])))}. Allowed: shares from 0 to 1."

@@ -16,6 +16,7 @@ from collectlab.core.engine import collect, scan
 from collectlab.core.errors import FrameError, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.core.results import Result
+from collectlab.measures.worth.checks import check_model, check_seed, with_numbers
 
 #: Distributions, each told by its mean and standard deviation.
 KINDS = ("normal", "beta", "gamma", "lognormal")
@@ -59,6 +60,11 @@ def draw(parameters: Mapping[str, Any], *, draws: int = 2000, seed: int = 1) -> 
         raise FrameError(f"draws is {draws!r}. Allowed: a whole number from 100.")
     if not parameters:
         raise FrameError("parameters: there are none. Needed: name → (family, mean, standard deviation).")
+    if not isinstance(parameters, Mapping):
+        raise FrameError(
+            f"parameters is a {type(parameters).__name__}. Allowed: name → (family, mean, standard deviation)."
+        )
+    seed = check_seed(seed)
     faults, out = [], {}
     for name, spec in parameters.items():
         try:
@@ -75,13 +81,22 @@ def _column(name: str, spec: Any, draws: int, seed: int) -> np.ndarray:
         if not np.isfinite(spec):
             raise FrameError(f"{spec!r} is not finite. Allowed: a number.")
         return np.full(draws, float(spec))
-    if isinstance(spec, tuple | list) and len(spec) and isinstance(spec[0], str):
+    if isinstance(spec, tuple | list) and 0 < len(spec) <= 4 and isinstance(spec[0], str):
         if len(spec) != 3:
             raise FrameError(f"{spec!r}. Allowed: (family, mean, standard deviation).")
         stream = int(hashlib.md5(f"{seed} {name}".encode(), usedforsecurity=False).hexdigest()[:16], 16)
         kind, mean, sd = spec
         return _family(kind, mean, sd, draws, np.random.default_rng(stream))
-    given = np.asarray(spec, dtype=float)
+    try:
+        given = np.asarray([] if isinstance(spec, str | bool) or spec is None else spec, dtype=float)
+        texts = np.asarray(spec).dtype.kind in "US"
+    except (TypeError, ValueError):
+        given, texts = np.zeros(0), True
+    if texts or not given.size:
+        said = repr(spec) if len(repr(spec)) < 60 else f"{repr(spec)[:60]}…"
+        raise FrameError(
+            f"{said}. Allowed: (family, mean, standard deviation), a number, or {draws:,} draws."
+        )
     if given.ndim != 1 or len(given) != draws:
         raise FrameError(f"{given.size:,} draws. Allowed: {draws:,}, as many as of the others.")
     if bad := int((~np.isfinite(given)).sum()):
@@ -189,7 +204,13 @@ def probabilistic(
     """
     check_level(conf_level)
     level = conf_level
-    drawn = parameters if isinstance(parameters, pd.DataFrame) else draw(parameters, draws=draws, seed=seed)
+    if isinstance(parameters, pd.DataFrame):
+        if parameters.empty:
+            raise FrameError("parameters: no draws. Needed: a column per parameter, a row per draw.")
+        drawn = with_numbers(parameters, list(parameters.columns), "")
+    else:
+        drawn = draw(parameters, draws=draws, seed=seed)
+    check_model(model, [str(name) for name in drawn])
     found = model(**{str(name): drawn[name].to_numpy(float) for name in drawn})
     if not isinstance(found, Mapping) or len(found) < 2:
         raise FrameError("the model gives fewer than two options. Allowed: option → (effect, cost).")
@@ -247,8 +268,8 @@ def in_order(frame: Any) -> pd.DataFrame:
 def options_frame(values: Any, what: str) -> pd.DataFrame:
     """Draws × options as a frame of floats; all faults at once."""
     plain = isinstance(values, Mapping | np.ndarray | list | tuple)
-    frame = pd.DataFrame(_columns(values, what)) if plain else in_order(values)
     try:
+        frame = pd.DataFrame(_columns(values, what)) if plain else in_order(values)
         frame = frame.astype(float)
     except (TypeError, ValueError) as error:
         raise FrameError(f"{what}: not all numbers. Allowed: one column of numbers per option.") from error

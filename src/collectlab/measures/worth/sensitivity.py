@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.engine import require, scan
-from collectlab.core.errors import FrameError
+from collectlab.core.errors import FrameError, first_few
 from collectlab.core.plots import PALETTE, level_axis, new_axes, titled, unit_axis
 from collectlab.core.results import Result
 from collectlab.core.tables import readable
+from collectlab.measures.worth.checks import check_model, plain_number
 from collectlab.measures.worth.probabilistic import in_order
 
 if TYPE_CHECKING:
@@ -120,7 +121,19 @@ def sensitivity(
     [800.0, 0.04, nan]
     """
     spans = _ranges(ranges)
+    faults = [
+        f"fixed: {name} is {value!r}. Allowed: a number."
+        for name, value in (fixed or {}).items()
+        if not math.isfinite(plain_number(value))
+    ]
+    if both := sorted(set(spans) & set(fixed or {})):
+        faults.append(f"fixed: {first_few(both)} also has a range. Allowed: one of the two.")
+    if not math.isfinite(plain_number(against)):
+        faults.append(f"against is {against!r}. Allowed: a number.")
+    if faults:
+        raise FrameError(faults)
     values = {name: value for name, (_, value, _) in spans.items()} | dict(fixed or {})
+    check_model(model, values)
 
     def answer(name: str, at: float) -> float:
         return _number(model, {**values, name: at}, f"{name} = {at:g}")
@@ -156,7 +169,10 @@ def sensitivity(
 
 def _ranges(ranges: Any) -> dict[str, tuple[float, float, float]]:
     if isinstance(ranges, Mapping):
-        given = {str(name): list(span) for name, span in ranges.items()}
+        given = {
+            str(name): list(span) if isinstance(span, Iterable) and not isinstance(span, str) else [span]
+            for name, span in ranges.items()
+        }
     else:
         rows = in_order(ranges)
         require(scan(rows), "parameter", "estimate", "conf_low", "conf_high")
