@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from collectlab.book.open import open_book
+from collectlab.core.engine import collect
 from collectlab.core.errors import FrameError, NotAvailable, ParamsError
 from collectlab.policy.stop import Terms, load_terms, stop_rows, stopping
 from collectlab.report.chapters import stop as chapter
@@ -525,6 +526,30 @@ def test_suing_is_advised_only_where_the_comparison_bears_it_out(example):
         for option in sued:
             assert option.grade == verdict.grade == "suggestive"
             traced(option, chapter.suing(month).table)
+
+
+def test_a_book_that_does_not_say_what_is_secured_is_advised_on_unsecured_debt_alone(example):
+    held, (verdict, compared) = chapter.found(example), example.once("suing", lambda: None)
+    month = open_month(example.book, "2026-10", params=ROOT / "params")
+    weak = held.table.assign(grade="not identifiable", verdict="sell instead", gain_low=1.0)
+    month.once("when to stop", lambda: replace(held, table=weak, suing=held.suing.assign(gain_low=1.0)))
+    month.once("suing", lambda: (replace(verdict, direction="raises"), compared))
+    options = chapter.options(month)
+    assert {o.key.split("_")[0] for o in options} == {"stop", "sue"}
+    assert all("unsecured accounts" in o.whom for o in options)
+    assert {o.grade for o in options if o.key.startswith("stop")} == {"not identifiable"}
+
+
+def test_cases_without_a_cost_leave_suing_out(example):
+    tables = {
+        name: collect(example.book.table(name))
+        for name in ("accounts", "snapshots", "payments", "legal_cases")
+    }
+    tables["legal_cases"].loc[:20, "cost"] = None
+    month = open_month(tables, "2026-10", params=ROOT / "params")
+    left_out = chapter.suing(month).left_out
+    assert "court cases cost is not known" in left_out and "L0" not in left_out
+    assert chapter.points(month).result is not None
 
 
 def test_books_that_cannot_tell_of_stopping(example):

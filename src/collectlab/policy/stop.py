@@ -245,7 +245,7 @@ def _of_collateral(parts: list[tuple[Any, Any]]) -> list[str]:
     if any(found.secured for _, found in parts):
         said.append(
             "What a collateral would bring is not in the book: for secured debt, going on counts payments only, so nothing is "
-            "advised."
+            "advised, and the chart leaves it out."
         )
     if any(UNTOLD in found.layout.markets for _, found in parts):
         said.append(

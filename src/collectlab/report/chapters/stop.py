@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pandas as pd
@@ -99,7 +100,11 @@ def worth(month: Month) -> Result:
         "writing off",
         unit="share",
         title="What going on is worth, and stopping",
-        notes=(f"Recoveries after a write-off are the segment's own from {FEW_LOSSES} write-offs on, else all segments'.",),
+        notes=(
+            f"Sale prices and fees are those of stop.yml ({_prices_said(month)}). Selling and writing off include the tax "
+            "saved on the loss.",
+            f"Recoveries after a write-off are the segment's own from {FEW_LOSSES} write-offs on, else all segments'.",
+        ),
         formats={"day": "count", "accounts": "count", "estimate": "Going on", "sell": "share", "write_off": "share"},
         conf_level=held.conf_level,
     )  # fmt: skip
@@ -116,7 +121,13 @@ def suing(month: Month) -> Result:
     """Suing against the best plan without it."""
     if not month.book.has("legal_cases"):
         raise NotAvailable("this book has no legal_cases.")
-    _case_costs(month)  # cases without a known cost would look too good
+    try:
+        _case_costs(month)
+    except FrameError as error:  # cases without a known cost would look too good
+        raise NotAvailable(
+            "what some court cases cost is not known, or below 0: the book tells no cost, and no fee in force goes by the "
+            "amount claimed."
+        ) from error
     held = found(month)
     if held.suing.empty:
         raise NotAvailable(
@@ -183,8 +194,8 @@ def _sure(table: pd.DataFrame) -> pd.DataFrame:
 def _prices_said(month: Month) -> str:
     """Where the sale prices in force come from."""
     held = load_params(month.params / "stop.yml").on(month.end)
-    sources = [v.source for k, v in held.items() if k.startswith("sale_unsecured_")]
-    return first_few(list(dict.fromkeys(sources)), 2)
+    sources = [v.source for k, v in held.items() if re.fullmatch(r"sale_.+_[0-9]+", k)]
+    return "; ".join(dict.fromkeys(sources))
 
 
 def _segment(held: Stopping, row: Any) -> tuple[dict[str, Any], str]:
@@ -251,12 +262,16 @@ def _option(held: Stopping, row: Any, rests: str) -> Option:
 
 def _to_sue(month: Month, held: Stopping, row: Any) -> Option:
     where, segment = _segment(held, row)
+    told = held.table
+    for column, value in where.items():
+        told = told[told[column] == value]
+    untold = not told["grade"].eq("model").all()
     where["age"] = row["age"]
     verdict = _pays(month)
     return Option(
         key=f"sue_{'_'.join(str(v).replace(' ', '_') for v in where.values())}",
         what=f"Sue at {row['age']} past due",
-        whom=f"{segment}: accounts past due that long, against which a case can be proved",
+        whom=f"{segment}: {'unsecured ' if untold else ''}accounts past due that long, against which a case can be proved",
         area="strategy",
         net=float(row["gain"]),
         low=float(row["gain_low"]),
