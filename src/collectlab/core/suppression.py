@@ -17,7 +17,8 @@ away: share × base, the rest beside it, and what happened between two horizons 
 smallest group. Sentences are coarsened (:mod:`~collectlab.core.suppression_words`).
 
 Not protected: the steps of a curve from day to day, which are judged by those at risk; sums of money of a few large
-accounts in a large group; what two months' reports tell together, as a window of twelve months moves on.
+accounts in a large group; how few of a small arm of a test had an outcome, where the arms' means are told; what two
+months' reports tell together, as a window of twelve months moves on.
 """
 
 from __future__ import annotations
