@@ -487,6 +487,11 @@ def test_secured_debt_is_compared_and_never_advised(example):
         "consumer",
         "small business",
     ]
+    blank = shown.result.table.assign(
+        estimate=shown.table["estimate"].where(shown.table["product"] != "card")
+    )
+    held_back = replace(shown.result, table=blank)
+    assert [t.get_text() for t in held_back.plot().get_legend().get_texts()] == ["consumer", "small business"]
     assert sum("collateral" in note for note in shown.result.notes) == 1
     wide = chapter.worth(example).table
     assert len(wide) < 40 and wide["sell"].between(0, 1).all()

@@ -85,14 +85,17 @@ class Stopping(Result):
     @property
     def plottable(self) -> bool:  # type: ignore[override]
         """Where a segment has a verdict: the chart leaves secured debt out."""
-        return bool((self.table["verdict"] != NO_COLLATERAL).any())
+        return bool(self._drawn().any())
+
+    def _drawn(self) -> pd.Series:
+        """Segments whose figures are shown, of debt that is not secured."""
+        return (self.table["verdict"] != NO_COLLATERAL) & self.table["estimate"].notna()
 
     def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
         """Worth of stopping at each day, by segment that is not secured, as the distance to today's practice."""
         ax = new_axes(ax)
         labels = pd.Series(group_labels(self.policies, self.by))
-        told = [v != NO_COLLATERAL for v in self.table["verdict"]]
-        keys = [k for k, t in zip(group_labels(self.table, self.by), told) if t][:6]
+        keys = group_labels(self.table[self._drawn()], self.by)[:6]
         for i, key in enumerate(keys):
             part = self.policies[(labels == key).to_numpy() & (self.policies["policy"] != "today")]
             top = part.loc[part.groupby("day")["gain"].idxmax().dropna()].dropna(subset=["day"])
