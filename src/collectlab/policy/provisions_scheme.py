@@ -157,7 +157,7 @@ def load_schemes(path: str | Path, definitions: str | Path | None = None) -> dic
     faults: list[str] = [] if written else [f"{path.name}: holds no scheme."]
     found = {}
     beside = Path(definitions) if definitions is not None else path.parent / "definitions.yml"
-    known = load_definitions(beside) if beside.is_file() else load_definitions()
+    known = load_definitions(beside) if beside.is_file() else {}
     for key, held in written.items():
         where = f"{path.name}: {key}"
         scheme = validate(_Scheme, held, where, faults)
