@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import pandas as pd
@@ -33,11 +34,23 @@ from collectlab.policy.warning.assumed import Acting, WarningParams
 from collectlab.policy.warning.figures import FIGURES
 from collectlab.policy.warning.validate import HISTORY, RULE, WARNING
 from collectlab.policy.warning.value import SAVING
+from collectlab.report.chapters.shown import on_page
+from collectlab.report.chapters.warning_shown import (
+    MONTHS_SHOWN,
+    TERMS,
+    alike,
+    beside,
+    by_threshold,
+    catches,
+    lately,
+    odds,
+    pays,
+)
 from collectlab.report.month import Month
 from collectlab.report.parts import minimum_cell, part
 
 #: Accounts listed, and bands of the drivers shown.
-LISTED, BANDS_SHOWN = 20, 16
+LISTED, BANDS_SHOWN = 10, 10
 #: What acting is, in words.
 _ACT = {
     "falls": "Remind, before the due date, the current accounts with the highest chances of falling past due",
@@ -76,9 +89,13 @@ def works(month: Month, target: str = "falls") -> Validation:
         f"{months['observed_expected'].min():.2f} to {months['observed_expected'].max():.2f}, stability index (PSI) of the "
         f"chances at most {months['psi'].max():.2f} (under 0.1: stable)."
     )
-    return dataclasses.replace(
-        held, table=told.assign(measure=told["measure"].map(words)), notes=(*held.notes, spread)
+    table = told.assign(measure=told["measure"].map(words))
+    rule = "months since and past due 12"
+    in_words = (
+        n.replace(rule, "when an account was last past due, and how often in 12 months,") for n in held.notes
     )
+    notes = (catches(told), TERMS, *in_words, spread)
+    return on_page(dataclasses.replace(held, table=table, notes=notes), beside)
 
 
 @part
@@ -89,17 +106,23 @@ def stable(month: Month, target: str = "falls") -> Result:
     if len(held.by_segment):
         table = pd.concat([table, held.by_segment.rename(columns={"segment": "slice"})], ignore_index=True)
     table = table[["slice", "level", *(c for c in table if c not in ("slice", "level"))]]
-    return Result(
+    told = table[table["slice"] == "month"]
+    off = told[(told["oe_low"] > 1) | (told["oe_high"] < 1)]
+    made = Result(
         table=table.rename(columns=_HEADS),
         estimand=held.estimand,
         unit="number",
         title="Month by month and by product",
         notes=(
-            "PSI: stability index of the chances against those learned from (under 0.1 stable, over 0.25 not).",
+            f"What came was beyond noise off what was foretold in {len(off)} of {len(told)} months; the chances "
+            f"{'kept their spread' if told['psi'].max() < 0.1 else 'have shifted: learn the warning anew'} (stability "
+            f"index at most {told['psi'].max():.2f}; under 0.1 stable, over 0.25 not).",
+            f"Shown: the last {MONTHS_SHOWN} months and every product; all months stand in the file.",
         ),
         formats={"expected": "share", **dict.fromkeys(_HEADS.values(), "ratio"), "PSI": "number"},
         conf_level=held.conf_level,
     )
+    return on_page(made, lately)
 
 
 @part(picture=False)
@@ -112,7 +135,10 @@ def drivers(month: Month, target: str = "falls") -> Drivers:
         raise NotAvailable("no band differs from its reference beyond noise.")
     order = sure["estimate"].map(math.log).abs().sort_values(ascending=False, kind="stable").index
     note = f"{len(sure)} of {len(table)} bands differ from their reference beyond noise; shown: the strongest {BANDS_SHOWN}."
-    return dataclasses.replace(found, table=sure.loc[order].head(BANDS_SHOWN), notes=(note, *found.notes))
+    means = "Odds ratio above 1: the event is likelier than in the band compared with; it says whom to look at first."
+    notes = [re.sub(r"[a-z]+(_[a-z]+)+", lambda m: m[0].replace("_", " "), n) for n in found.notes]
+    made = dataclasses.replace(found, table=sure.loc[order].head(BANDS_SHOWN), notes=(means, note, *notes))
+    return on_page(made, odds)
 
 
 @part
@@ -122,7 +148,9 @@ def worth(month: Month, target: str = "falls") -> Value:
     kept = _of_many(found.table, len(scored), int(scored["outcome"].sum()), minimum_cell(month))
     if not any(kept):
         raise NotAvailable("at every threshold few were warned of, or few of them had the event.")
-    return dataclasses.replace(found, table=found.table[kept])
+    table = found.table[kept]
+    made = dataclasses.replace(found, table=table, notes=(pays(found.acting, table), *found.notes))
+    return on_page(made, by_threshold)
 
 
 def _of_many(table: pd.DataFrame, n: int, events: int, minimum: int) -> list[bool]:
@@ -187,17 +215,23 @@ def fair(month: Month, target: str = "falls") -> Result:
     note = f"False alarms differ from all others' beyond noise for: {said or 'no group'} ({len(table)} groups looked at)."
     if hidden.any():
         note += " Not shown where they would tell of few."
-    return Result(
+    means = (
+        "No group is warned of in vain more often than the others, as far as can be told."
+        if apart.empty
+        else "Some groups are warned of in vain more often or less often than the others: look into why before acting."
+    )
+    made = Result(
         table=table.drop(columns=["warned_from", "warned_to"]),
         estimand=found.estimand,
         unit="number",
         title=found.title,
-        notes=(note, "false_alarms: share warned of among those without the event.", found.notes[-1]),
+        notes=(means, note, "False alarms: the share warned of among those without the event.", found.notes[-1]),
         formats={"warned": "share", "false_alarms": "share", "false_alarms_from": "share", "false_alarms_to": "share",
                  **dict.fromkeys(("AUC", "AUC_from", "AUC_to", "observed_to_expected", "observed_to_expected_from",
                                   "observed_to_expected_to"), "ratio")},
         conf_level=found.conf_level,
     )  # fmt: skip
+    return on_page(made, alike)
 
 
 def _few_alarms(table: pd.DataFrame, minimum: int) -> pd.Series:
