@@ -16,6 +16,7 @@ from collectlab.policy.plan.simple import SimplePlan, simple_plan
 from collectlab.policy.plan.uncertainty import holm
 from collectlab.policy.plan.what_if import Change, WhatIf, load_changes, what_if
 from collectlab.report.chapters.plan import Worked, rough, worked
+from collectlab.report.chapters.shown import cell, on_page, plain
 from collectlab.report.month import Month
 from collectlab.report.parts import minimum_cell, part
 
@@ -78,13 +79,45 @@ def sheet(month: Month) -> Result:
     table = found.table
     rows = log * table["account_months"] / table["account_months"].sum()  # of the log, about
     now = [rough(w, n, minimum_cell(month)) for w, n in zip(table["now"], rows)]
-    return replace(Result(**_base(found)), table=table.assign(now=now), formats={"account_months": "count"})
+    made = Result(**_base(found))
+    made = replace(
+        made,
+        table=table.assign(now=now),
+        estimand=_sentence(made.estimand),
+        title="The plan as a sheet: one strategy for each stage and amount",
+        formats={"account_months": "count"},
+        notes=(_hang_up(found), *made.notes),
+    )
+    heads = {"Action": "Strategy", "Now": "Now by", "Account months": "Accounts in it a month"}
+    return on_page(made, lambda held: plain(held, held.table, heads))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _hang_up(found: SimplePlan) -> str:
+    """Whether the sheet is fit to be followed, in a sentence."""
+    gain = found.values.set_index("plan").loc["simple plan less as now, corrected"]
+    said = cell(gain["estimate"], gain["conf_low"], gain["conf_high"], "money")
+    if gain["conf_low"] > 0:
+        return f"Followed, the sheet is worth {said} more a month than what is in force, beyond noise."
+    return (
+        f"Not to be followed yet: its gain over what is in force, {said} a month, is within noise. It shows what "
+        "a test by lot could try."
+    )
 
 
 @part(picture=False)
 def simplicity(month: Month) -> Result:
     """What the sheet is worth beside the full plan, and what its simplicity costs."""
-    return simple(month).cost_of_simplicity()
+    found = simple(month)
+    made = found.cost_of_simplicity()
+    more = found.values.set_index("plan").loc["full plan less simple plan"]
+    said = cell(more["estimate"], more["conf_low"], more["conf_high"], "money")
+    lead = "beyond noise" if more["conf_low"] > 0 else "within noise"
+    means = f"{_hang_up(found)} The full plan's lead over the sheet, {said} a month, is {lead}."
+    return replace(made, estimand=_sentence(made.estimand), notes=(means, *made.notes))
 
 
 def _base(found: SimplePlan) -> dict:
@@ -105,11 +138,12 @@ def changes(month: Month) -> Result:
         for note in a.found.notes
         if "stay as now" in note
     )
-    return Result(
+    stand = [f"“{a.change.name.en}”" for a in told if a.stands]
+    made = Result(
         table=pd.DataFrame([_row(a) for a in told]),
-        estimand="net money a month with the change less net money as now, everything else as it is",
+        estimand="Net money a month with the change less net money as now, everything else as it is",
         unit="money",
-        title="What if",
+        title="What named changes would bring",
         formats={
             "account_months": "count",
             "effective_rows": "count",
@@ -118,13 +152,23 @@ def changes(month: Month) -> Result:
             "estimate": "Net a month",
         },
         notes=(
+            f"Beyond noise: {', '.join(stand)}."
+            if stand
+            else "No change asked about stands beyond noise: none is put forward.",
             "Account-months: those of the log under the strategy, on those days past due. By lot: the share of them that was "
             "drawn. More: the difference a month, once the change has settled.",
             "The intervals are each change's own; whether one stands allows for how many are asked.",
-            *left,
-            *refused,
+            *(n.replace(" | ", " / ") for n in (*left, *refused)),
         ),
     )
+    return on_page(made, _in_brief)
+
+
+def _in_brief(made: Result) -> pd.DataFrame:
+    """Each change with what it takes and brings; how well the log supports it stands in the file."""
+    hidden = ["strategy", "effective_rows", "more_calls", "more_complaints", "days_past_due"]
+    heads = {"Account months": "Account-months", "Share by lot": "By lot", "More agent hours": "More hours"}
+    return plain(made, made.table.drop(columns=hidden), heads)
 
 
 def _row(a: Asked) -> dict[str, object]:
