@@ -72,7 +72,7 @@ class CreditLoss(Result):
         )
         return dots(
             [("difference", rows)],
-            group_labels(told, self.by),
+            [label.replace("_", " ") for label in group_labels(told, self.by)],
             unit="points",
             title=self.title,
             xlabel="Against other segments' loans of the same score bands (percentage points)",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pandas as pd
+
 from collectlab.core.errors import NotAvailable
 from collectlab.core.tables import format_value, readable
 from collectlab.policy.credit import CreditLoss, credit_loss
 from collectlab.policy.options import Figure, Option
+from collectlab.report.chapters.shown import on_page, plain
 from collectlab.report.month import Month
 from collectlab.report.parts import minimum_cell, part
 
@@ -22,7 +25,34 @@ def segments(month: Month) -> CreditLoss:
     by = [c for c in SEGMENTS if c in have] or [c for c in ("region",) if c in have]
     if not by:
         raise NotAvailable("the accounts table has no product, origination channel or region.")
-    return _without_few(month.counted(credit_loss, by=by), minimum_cell(month))
+    found = _without_few(month.counted(credit_loss, by=by), minimum_cell(month))
+    few = int((found.table["verdict"] == "too few").sum())
+    left = (
+        f"{few} of {len(found.table)} segments have too few loans gone bad to be judged; they stand in the file.",
+    )
+    return on_page(replace(found, notes=(_told(found), *(left if few else ()), *found.notes)), _in_brief)
+
+
+def _told(found: CreditLoss) -> str:
+    """Which segments approval should look at, in a sentence."""
+    table = found.table
+    worse = table[table["verdict"] == "higher"]
+    if worse.empty:
+        return (
+            "Nothing for approval to change: no segment is surely worse than other loans of the same score bands; the "
+            "order of the rows is within noise."
+        )
+    names = "; ".join(", ".join(str(readable(v)) for v in row) for row in worse[list(found.by)].to_numpy())
+    return f"To be looked at by approval, as surely worse than other loans of the same score bands: {names}."
+
+
+def _in_brief(found: CreditLoss) -> pd.DataFrame:
+    """Without segments of too few loans, and without the share cured for good where it is the same for all."""
+    few = found.table["verdict"] == "too few"
+    table = found.table[~few] if not few.all() else found.table
+    left = [c for c in ("cured_for_good",) if c in table and table[c].nunique() == 1]
+    heads = {"Bad rate": "Went bad", "Expected": "Others of like score", "Net loss": "Net loss of principal"}
+    return plain(found, table.drop(columns=left), heads)
 
 
 def _without_few(found: CreditLoss, minimum: int) -> CreditLoss:

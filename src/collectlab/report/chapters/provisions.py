@@ -16,6 +16,7 @@ from collectlab.core.suppression import suppress
 from collectlab.core.tables import format_value
 from collectlab.policy.provisions import STEPS, Bridge, Scheme, load_schemes, provision_bridge
 from collectlab.policy.provisions_effect import provision_effect
+from collectlab.report.chapters.shown import cell, on_page, plain
 from collectlab.report.month import WINDOW_MONTHS, Month
 from collectlab.report.parts import minimum_cell, part
 
@@ -141,7 +142,31 @@ def bridge(month: Month, scheme: str) -> Result:
     table = told_together(table, minimum_cell(month))
     fields = {f.name for f in dataclasses.fields(Result)}
     kept = {k: getattr(found, k) for k in fields} | {"table": table, "title": f"{found.title}, {last}"}
-    return Waterfall(**kept) if table["estimate"].notna().any() else Result(**kept)
+    kept["notes"] = (*_moved(table), *found.notes)
+    return on_page(Waterfall(**kept) if table["estimate"].notna().any() else Result(**kept), _without_nothing)
+
+
+def _moved(table: pd.DataFrame) -> list[str]:
+    """By how much the provision rose or fell, and by what most, in a sentence."""
+    money = table.dropna(subset=["estimate"]).set_index("step")["estimate"].astype(float)
+    if not {STEPS[0], STEPS[-1]} <= set(money.index) or not money[STEPS[0]] > 0:
+        return []
+    by = float(money[STEPS[-1]] - money[STEPS[0]])
+    steps = money.drop([STEPS[0], STEPS[-1]])
+    said = f"The provision {'rose' if by > 0 else 'fell'} by {format_value(abs(by), 'money')} in the month"
+    said += f" ({format_value(abs(by) / money[STEPS[0]], 'share')})" if by else ""
+    if steps.empty or not steps.abs().max() > 0:
+        return [f"{said}."]
+    most = steps.abs().idxmax()
+    return [f"{said}; the largest step: {most}, {format_value(steps[most], 'money')}."]
+
+
+def _without_nothing(found: Result) -> pd.DataFrame:
+    """The steps by which anything changed; the others stand in the file."""
+    table = found.table
+    ends = table["step"].isin((STEPS[0], STEPS[-1]))
+    nothing = (table["estimate"] == 0) & (table["balance"] == 0) & (table["accounts"].fillna(0) == 0)
+    return plain(found, table[ends | ~nothing.fillna(False)].reset_index(drop=True))
 
 
 @part(picture=False)
@@ -186,4 +211,19 @@ def strategy(month: Month, scheme: str) -> Result:
         except ParamsError as error:
             raise NotAvailable(error.faults[0]) from None
 
-    return month.shared(f"provisions by strategy {scheme}", made)
+    found = month.shared(f"provisions by strategy {scheme}", made)
+    ahead = found.table[found.table["measure"].str.startswith("provision and write-offs in")]
+    notes = [_within(row) for _, row in ahead.iterrows() if pd.notna(row["conf_low"])]
+    return dataclasses.replace(found, notes=(*notes, *found.notes))
+
+
+def _within(row: pd.Series) -> str:
+    """Whether a strategy's effect on provisions and write-offs is a reason to change it, in a sentence."""
+    said = cell(row["estimate"], row["conf_low"], row["conf_high"], "money")
+    arm = str(row["arm"]).capitalize()
+    if row["conf_low"] <= 0 <= row["conf_high"]:
+        return (
+            f"No reason to change the strategy: {row['measure']} under {row['arm']} differ by {said}, within noise, "
+            "whatever a part of the sum says."
+        )
+    return f"{arm} {'adds' if row['estimate'] > 0 else 'saves'} {row['measure']} beyond noise: {said}."
