@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from collectlab.policy.plan import allocate, decision_model
-from collectlab.policy.plan.greedy import greedy
 from collectlab.policy.plan.limits import Limits
-from collectlab.policy.plan.value import value
+from collectlab.policy.plan.plan_worth import value
+from collectlab.policy.plan.rule_of_thumb import greedy
 from collectlab.report.chapters import plan as chapter
 from tests.policy.test_plan_model import made
 

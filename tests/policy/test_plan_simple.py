@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from collectlab.core.errors import FrameError
 from collectlab.policy.plan.compare import plan_values, state_parts
 from collectlab.policy.plan.model import DecisionModel, Draws
+from collectlab.policy.plan.plan_worth import occupancy, value
 from collectlab.policy.plan.simple import simple_plan
 from collectlab.policy.plan.simple_search import optimism, shaped
 from collectlab.policy.plan.solve import Infeasible, allocate
-from collectlab.policy.plan.value import occupancy, value
 
 BANDS = ("1–29", "30–59", "60+")
 STATES = tuple(f"{b} | {a}" for b in BANDS for a in ("large", "small"))

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 
 from collectlab.core.errors import FrameError
 from collectlab.policy.plan import DecisionModel, Infeasible, allocate, decision_model
-from collectlab.policy.plan.greedy import greedy
 from collectlab.policy.plan.limits import Limits, load_limits
+from collectlab.policy.plan.plan_worth import value
+from collectlab.policy.plan.rule_of_thumb import greedy
 from collectlab.policy.plan.solve_linear import solve
-from collectlab.policy.plan.value import value
 from tests.policy.test_plan_model import made, models, two
 
 
@@ -235,5 +235,5 @@ def test_today_is_always_possible_and_what_is_raised_is_told():
 def test_the_example_parameters_load():
     limits = load_limits("params", "2026-10-31")
     assert limits.minutes["minutes_per_call"] > 0
-    assert set(limits.prices) == {"complaints", "owed", "lost"}
+    assert set(limits.prices) == {"complaints", "owed", "lost", "unpaid"}
     assert 0 < limits.prices["lost"] < 1

@@ -11,10 +11,10 @@ import pytest
 from collectlab.core.errors import FrameError, NotAvailable, ParamsError
 from collectlab.policy.plan.explore import open_desk, priced, restated
 from collectlab.policy.plan.model import DecisionModel, Draws
+from collectlab.policy.plan.plan_worth import value
 from collectlab.policy.plan.rows import EXITS, decision_rows
 from collectlab.policy.plan.solve import Infeasible
 from collectlab.policy.plan.states import States
-from collectlab.policy.plan.value import value
 from collectlab.policy.plan.what_if import Change, changed_states, load_changes, what_if
 
 STATES = ("1–14 | large", "1–14 | small", "15–29 | large", "15–29 | small", "30+ | large", "30+ | small")

@@ -32,8 +32,16 @@ SPAN = 100_000
 
 #: The actions that are counted by kind.
 CHANNELS = {"calls": (CALL,), "visits": (VISIT,), "agency": (AGENCY,), "messages": (SMS, EMAIL, LETTER)}
-SUMS = ("paid", "received", "cost", "complaints", *CHANNELS, "legal", "lost")
-STATE = ("days_past_due", "amount_past_due", "balance", "credit_score", "monthly_income", "reached")
+SUMS = ("paid", "received", "cost", "complaints", *CHANNELS, "legal", "lost", "unpaid")
+STATE = (
+    "days_past_due",
+    "amount_past_due",
+    "balance",
+    "credit_score",
+    "monthly_income",
+    "secured",
+    "reached",
+)
 ENDS = {CHARGED_OFF: "charged_off", SETTLED: "settled", SOLD: "sold", CLOSED: "closed"}
 
 Choose = Callable[[pd.DataFrame], Any]
@@ -104,6 +112,7 @@ class _Planned(Days):
                 "balance": self._balance(i, day) / 100,
                 "credit_score": self.a["score"][i],
                 "monthly_income": self.a["income"][i] / 100,
+                "secured": self.a["secured"][i],
                 "reached": spoken[i],
                 "strategy": np.array(bank.STRATEGIES)[self.strategy[i]],
                 "entry": self.entry[i],
@@ -195,6 +204,7 @@ def lived(
     accounts: int | range | None = None,
     monthly: bool = False,
     every: bool = False,
+    until: date | None = None,
 ) -> pd.DataFrame:
     """Run the bank with a plan from ``start`` on, and tell what came of each account's first placement since.
 
@@ -213,7 +223,7 @@ def lived(
         ``Simulated.settings``; or :func:`warm_up`'s result, which several plans can share.
     choose : callable or None
         Takes a frame with ``account_id, customer_id, on, days_past_due, amount_past_due, balance, credit_score,
-        monthly_income, reached`` (spoken to within 90 days), ``strategy`` (at present) and ``luck`` (uniform in
+        monthly_income, secured, reached`` (spoken to within 90 days), ``strategy`` (at present) and ``luck`` (uniform in
         (0, 1), the account's own in that month: for plans that mix); returns one strategy name a row
         (champion, challenger, standard, intensive). None leaves the bank as it is.
     start : datetime.date
@@ -227,6 +237,8 @@ def lived(
     every : bool
         Follow every placement since ``start``, not only each account's first: one row an account and
         ``episode`` (1 is the first).
+    until : datetime.date, optional
+        Run no further than this day; by default to the window's end.
 
     Returns
     -------
@@ -236,7 +248,7 @@ def lived(
         the first month's end), ``received`` (all money paid in), ``cost`` (of actions and of cases filed in court),
         ``complaints``, the numbers of ``calls, visits, agency`` contacts and ``messages`` (letters among them),
         ``legal`` (cases filed), ``lost`` (on charge-off or sale: the last balance less the part of the amount at
-        entry that is still unpaid, since ``paid`` lacks that already); ``exit`` (cured, charged_off, settled,
+        entry that is still unpaid), ``unpaid`` (that part, on charge-off, sale or settlement); ``exit`` (cured, charged_off, settled,
         sold, closed; missing where the account is past due to the last). One row an account has ``months``
         (followed while past due); one row a month has ``month`` (0 is the first).
 
@@ -262,18 +274,14 @@ def lived(
         if start is None:
             raise BookError("start is missing. Allowed: the month's end at which the plan first decides.")
         warm = warm_up(settings, start, accounts)
+    end = min(warm.settings.end, until or warm.settings.end)
     last_entry = _months_after(warm.start, months)
-    if (
-        isinstance(months, bool)
-        or not isinstance(months, int)
-        or months < 1
-        or last_entry > warm.settings.end
-    ):
+    if isinstance(months, bool) or not isinstance(months, int) or months < 1 or last_entry > end:
         raise BookError(
             f"months = {months!r}: {warm.start} and {months!r} months lie not within the window, which ends on "
-            f"{warm.settings.end}. Allowed: whole months from 1; simulate a longer window with a later end."
+            f"{end}. Allowed: whole months from 1; simulate a longer window with a later end."
         )
-    last = bank.ordinal(warm.settings.end)
+    last = bank.ordinal(end)
     runs = (d.planned(choose, bank.ordinal(warm.start), last) for d in warm.chunks)
     parts = [_followed(d, months, every) for d in runs]
     rows = pd.concat(parts, ignore_index=True)
@@ -356,7 +364,9 @@ def _followed(d: _Planned, months: int, every: bool) -> pd.DataFrame:
     after = spell["received"].cumsum()
     rows["paid"] = (np.minimum(after, owed) - np.minimum(after - rows["received"], owed)).round(2)
     gone = rows["exit"].isin(["charged_off", "sold"])
-    rows["lost"] = np.where(gone, np.maximum(rows["balance"] - np.maximum(owed - after, 0), 0), 0.0)
+    short = np.maximum(owed - after, 0)
+    rows["lost"] = np.where(gone, np.maximum(rows["balance"] - short, 0), 0.0)
+    rows["unpaid"] = np.where(gone | (rows["exit"] == "settled"), short, 0.0).round(2)
     return rows.drop(columns=["i", "luck", "entry", "on_day"])
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
 from collectlab.policy.plan.model import DecisionModel
-from collectlab.policy.plan.value import spread, value
+from collectlab.policy.plan.plan_worth import spread, value
 
 #: An action can be used throughout a stage only if it was tried in this share of its account-months; in the rest of
 #: the states everything stays as it is.

@@ -16,10 +16,10 @@ from collectlab.core.tables import format_value
 from collectlab.policy.plan.compare import plan_values, state_parts
 from collectlab.policy.plan.limits import Limits, load_limits
 from collectlab.policy.plan.model import DecisionModel, decision_model
+from collectlab.policy.plan.plan_worth import occupancy, value
 from collectlab.policy.plan.rows import EXITS, decision_rows
 from collectlab.policy.plan.solve import allocate
 from collectlab.policy.plan.states import States
-from collectlab.policy.plan.value import occupancy, value
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

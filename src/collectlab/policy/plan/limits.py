@@ -11,7 +11,7 @@ import numpy as np
 
 from collectlab.core.params import load_params
 from collectlab.policy.plan.model_class import DecisionModel
-from collectlab.policy.plan.value import value
+from collectlab.policy.plan.plan_worth import value
 
 #: Keys of capacity.yml that are limits a month.
 LIMITED = ("agent_hours", "visits", "legal", "budget")
@@ -125,6 +125,7 @@ def load_limits(params: str | Path, date: dt.date | str) -> Limits:
         "complaints": costs.get("complaint", 0.0),
         "owed": costs.get("funding_rate", 0.0) / 12,
         "lost": held.get("charge_off_loss", 0.0),
+        "unpaid": 1.0,
     }
     channels = ("sms", "email", "call", "letter", "visit", "legal", "agency")
     return Limits(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.policy.plan import model_shrink as shrink
 from collectlab.policy.plan.model_class import DecisionModel, Draws, net
 from collectlab.policy.plan.model_weights import row_weights
-from collectlab.policy.plan.rows import CHANNELS, COUNTED, EXITS
+from collectlab.policy.plan.rows import CHANNELS, COUNTED, EXITS, FAILED
 
 __all__ = ["DecisionModel", "decision_model"]
 
@@ -20,6 +20,13 @@ __all__ = ["DecisionModel", "decision_model"]
 MIN_ROWS = 10
 #: Months whose rows tell the strategy in force and the inflow.
 RECENT = 12
+#: What comes with an exit, and is estimated from the exits: the chance times the mean of those that left by it.
+CARRIED = ("lost", "unpaid")
+#: Days past due at which the stages begin over which an action's effect is pooled.
+STAGES = (30, 90, 180)
+#: Where the late part begins, for the coarsest level.
+LATE = 90
+_KINDS = ("secured", "unsecured", "security unknown")
 
 
 def decision_model(
@@ -36,9 +43,11 @@ def decision_model(
 
     Within a state each action's rows are weighted to stand for the state's whole mix
     (:func:`~collectlab.policy.plan.model_weights.row_weights`), so that actions chosen on what the rows show
-    (score, income, amount, …) are compared like with like. Chances and means of thin cells are shrunk towards the
-    state's own over all actions plus what the action does in the whole band
-    (:mod:`~collectlab.policy.plan.model_shrink`); the strengths come from the data.
+    (score, income, amount, …) are compared like with like. Chances and means of a cell are the state's own over all
+    actions plus what the action does before and from day 90, by stage, by band of days past due, by security and in the cell itself, each
+    level drawn towards the one above (:mod:`~collectlab.policy.plan.model_shrink`); the strengths come from the
+    data. What is lost and unpaid is the chance of the exit times the mean of those that left by it, which is the same for all
+    actions.
 
     Parameters
     ----------
@@ -49,7 +58,9 @@ def decision_model(
         ``agent_hours`` (numbers, or :class:`~collectlab.core.params.InForce`). By default 6 minutes a call.
     prices : mapping, optional
         Use → money for one: ``complaints``; ``owed`` (funding cost of one unit past due a month); ``lost`` (share of
-        what is charged off that is lost for good); reward = paid − cost − Σ price × use.
+        what is charged off that is lost for good); ``unpaid`` (1, as a rule). Reward = paid − cost − Σ price × use;
+        where ``unpaid`` is priced, ``paid`` is left out, since both are the same money: all of an episode's first
+        arrears less what is never paid, known at the exit. Net is then what is not lost and spent, and below 0.
     annual_rate : float
         For the discount, 1 / (1 + rate)^(1/12); 0 to 1.
     min_rows : float
@@ -85,7 +96,8 @@ def decision_model(
         raise FrameError(f"no column {first_few(missing)}. Needed: rows as decision_rows gives them.")
     if not 0 <= annual_rate <= 1:
         raise FrameError(f"annual_rate is {annual_rate}. Allowed: 0 to 1.")
-    known = rows[rows["action"].notna()].reset_index(drop=True)
+    keys = [c for c in ("account_id", "on") if c in rows]
+    known = rows[rows["action"].notna()].sort_values(keys, kind="stable", ignore_index=True)
     used = known["next_state"].notna().to_numpy()
     if not used.any():
         raise NotAvailable("no overdue account under a known strategy is seen a month later.")
@@ -96,7 +108,7 @@ def decision_model(
     part = known[used].reset_index(drop=True)
     weights = row_weights(part, s[used], a[used], len(actions))
     customer = pd.factorize(known["customer_id"], sort=True)[0]
-    data = _Data(part, s[used], a[used], states, actions, place, weights.weight)
+    data = _Data(part, s[used], a[used], states, actions, place, weights.weight, _lowest(known, states))
     minutes = _minutes(capacity_params)
     recent = known["on"] > known["on"].max() - pd.DateOffset(months=RECENT)
     months = max(known.loc[recent, "on"].nunique(), 1)
@@ -130,8 +142,8 @@ def decision_model(
     notes = [
         f"{len(part):,} account-months of {known['customer_id'].nunique():,} customers; weighted by chances that rest on "
         f"{', '.join(weights.columns)}; {100 * weights.clipped:.1f} % of the weights clipped.",
-        f"Thin cells are shrunk: the coarser level counts for {strength.move:g} rows of a cell's transitions and "
-        f"{strength.mean['paid']:.0f} of its payments.",
+        "Thin cells are shrunk: what an action does before or from day 90, in the stage, the band and the group counts for "
+        f"{', '.join(f'{float(x[0]):g}' for x in strength.move[1:])} rows of the level below (transitions).",
         *([f"{dropped:,} account-months under no known strategy are left out."] if dropped else []),
     ]
     stacked = None
@@ -167,12 +179,18 @@ def decision_model(
     )
 
 
+def _lowest(known: pd.DataFrame, states: tuple[str, ...]) -> np.ndarray:
+    """The lowest days past due of each state's band."""
+    low = known.groupby(known["state"].map(_band))["days_past_due"].min()
+    return np.array([low.get(_band(k), np.inf) for k in states], float)
+
+
 def _states(known: pd.DataFrame) -> tuple[tuple[str, ...], pd.Series]:
     """All states seen, from low to high, and the place of each."""
-    low = known.groupby("state")["days_past_due"].min()
-    seen = list(low.index) + [x for x in known["next_state"].dropna().unique() if x not in EXITS]
-    lowest = {b: low[[k for k in low.index if _band(k) == b]].min() for b in {_band(k) for k in low.index}}
-    order = sorted(set(seen), key=lambda k: (lowest.get(_band(k), float("inf")), k))
+    seen = set(known["state"]) | {x for x in known["next_state"].dropna().unique() if x not in EXITS}
+    names = tuple(sorted(seen))
+    low = dict(zip(names, _lowest(known, names)))
+    order = sorted(names, key=lambda k: (low[k], k))
     return tuple(order), pd.Series(range(len(order)), index=order)
 
 
@@ -180,14 +198,33 @@ def _band(state: str) -> str:
     return state.split(" | ")[0]
 
 
-def _score(state: str) -> str:
-    return next((part for part in state.split(" | ") if part.startswith("score")), "")
+def _word(state: str, of: Callable[[str], bool]) -> str:
+    return next((part for part in state.split(" | ")[1:] if of(part)), "")
+
+
+def _layout(states: tuple[str, ...], low: np.ndarray, exits: list[str]) -> shrink.Layout:
+    kind = np.array([_word(k, _KINDS.__contains__) for k in states])
+    score = np.array([_word(k, lambda part: part.startswith("score")) for k in states])
+    near = np.ones((len(states), len(states) + len(exits)), bool)
+    for word in (kind, score):
+        near[:, : len(states)] &= (
+            (word[:, None] == word[None, :]) | (word[:, None] == "") | (word[None, :] == "")
+        )
+    band = np.unique([_band(k) for k in states], return_inverse=True)[1]
+    both = np.unique([f"{_band(k)} | {w}" for k, w in zip(states, kind)], return_inverse=True)[1]
+    stage = np.unique(np.searchsorted(STAGES, low, side="right"), return_inverse=True)[1]
+    outcome = np.zeros((len(states), len(states) + len(exits)), int)
+    outcome[:, : len(states)] = np.where(low[None, :] > low[:, None], 1, 2)
+    outcome[:, len(states) :] = [0 if e in ("cured", "closed") else 1 for e in exits]
+    late = np.unique(low >= LATE, return_inverse=True)[1]
+    levels = (late.ravel(), stage.ravel(), band.ravel(), both.ravel())
+    return shrink.Layout(levels, outcome, near)
 
 
 class _Data:
     """The rows as arrays, laid out for a fast count under any multiplicity of customers."""
 
-    def __init__(self, part, s, a, states, actions, place, weight):
+    def __init__(self, part, s, a, states, actions, place, weight, low):
         exits = [e for e in EXITS if (part["next_state"] == e).any()] or list(EXITS[:1])
         where = {**place.to_dict(), **{e: len(states) + k for k, e in enumerate(exits)}}
         self.to = part["next_state"].map(where).to_numpy(int)
@@ -202,14 +239,11 @@ class _Data:
         )
         # scaled so that a cell's weights sum to what its rows are worth
         self.weight = weight * np.divide(sums, squares, out=np.zeros(cells), where=squares > 0)[self.cell]
-        names = sorted({_band(k) for k in states})
-        band = np.array([names.index(_band(k)) for k in states])
-        score = np.array([_score(k) for k in states])
-        near = np.ones((self.shape[0], self.shape[2]), bool)
-        near[:, : len(states)] = score[:, None] == score[None, :]
-        kind = np.concatenate([band, len(names) + np.arange(len(exits))])
-        self.layout = shrink.Layout(band, kind, near)
-        self.values = {k: part[k].to_numpy(float) for k in COUNTED}
+        self.layout = _layout(states, low, exits)
+        self.state = s
+        self.carried = {k: part[k].to_numpy(float) for k in CARRIED}
+        self.failed = [len(states) + k for k, e in enumerate(exits) if e in FAILED]
+        self.values = {k: part[k].to_numpy(float) for k in COUNTED if k not in CARRIED}
         owed = part["amount_past_due"] if "amount_past_due" in part else pd.Series(0.0, index=part.index)
         self.values["owed"] = pd.to_numeric(owed).fillna(0).to_numpy(float)
 
@@ -219,7 +253,7 @@ def _fit(data: _Data, times: np.ndarray, strength: shrink.Strength | None, minut
     s, a, d = data.shape
     w = data.weight * times
     counts = np.bincount(data.cell * d + data.to, w, s * a * d).reshape(s, a, d)
-    chances, move_by, tilt_by = shrink.transitions(counts, data.layout, strength)
+    chances, move_by = shrink.transitions(counts, data.layout, strength and strength.move)
     size = counts.sum(axis=2)
     found, by = {}, {}
     for name, value in data.values.items():
@@ -229,10 +263,28 @@ def _fit(data: _Data, times: np.ndarray, strength: shrink.Strength | None, minut
             size, sums, squares, data.layout, strength.mean[name] if strength else None
         )
         found[name] = np.maximum(mean, 0.0)
+    found |= {k: _carried(data, w, value, chances) for k, value in data.carried.items()}
     found["agent_hours"] = sum(m / 60 * found[k] for k, m in minutes.items()) + np.zeros((s, a))
     found["contacts"] = found["calls"] + found["visits"] + found["agency"]
     found["budget"] = found["cost"]
-    return (chances[:, :, :s], chances[:, :, s:], found), strength or shrink.Strength(move_by, tilt_by, by)
+    return (chances[:, :, :s], chances[:, :, s:], found), strength or shrink.Strength(move_by, by)
+
+
+def _carried(data: _Data, w: np.ndarray, value: np.ndarray, chances: np.ndarray) -> np.ndarray:
+    """What is lost by an exit: its chance × its mean in the state, drawn towards that of the group and of all."""
+    states, total = data.shape[0], np.zeros(data.shape[:2])
+    group = data.layout.levels[-1]
+    for exit_ in data.failed:
+        left = data.to == exit_
+        n = np.bincount(data.state[left], w[left], states)
+        sums = np.bincount(data.state[left], (w * value)[left], states)
+        mean = sums.sum() / max(n.sum(), 1e-9)
+        of_group = (np.bincount(group, sums) + shrink.STATE_PRIOR * mean) / (
+            np.bincount(group, n) + shrink.STATE_PRIOR
+        )
+        own = (sums + shrink.STATE_PRIOR * of_group[group]) / (n + shrink.STATE_PRIOR)
+        total += chances[:, :, exit_] * own[:, None]
+    return total
 
 
 def _minutes(capacity_params: Mapping[str, Any] | None) -> dict[str, float]:

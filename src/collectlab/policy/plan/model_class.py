@@ -36,7 +36,8 @@ class DecisionModel:
     move, leave : float, shapes (S, A, S) and (S, A, E)
         Chances to be in each state, or gone by each exit, a month later; together they sum to 1.
     reward : float (S, A)
-        Money a month.
+        Money a month: paid − cost − Σ price × use; without ``paid`` where ``unpaid`` is priced (both are the
+        same money, known when it comes or when the account leaves without it).
     paid, cost : float (S, A)
         Money a month.
     uses : mapping of str to float (S, A)
@@ -158,7 +159,7 @@ class DecisionModel:
         )
 
     def priced(self, prices: Mapping[str, float]) -> DecisionModel:
-        """The same model with other prices: reward = paid − cost − Σ price × use.
+        """The same model with other prices: reward = paid − cost − Σ price × use (no paid where unpaid is priced).
 
         Parameters
         ----------
@@ -186,8 +187,10 @@ class DecisionModel:
         return replace(self, reward=net(counted, prices), draws=draws, prices=dict(prices))
 
 
-def net(counted: Mapping[str, np.ndarray], prices: Mapping[str, float]) -> np.ndarray:
-    return counted["paid"] - counted["cost"] - sum((p * counted[k] for k, p in prices.items()), 0.0)
+def net(counted: Mapping[str, Any], prices: Mapping[str, float]) -> Any:
+    """paid − cost − Σ price × use; without ``paid`` where ``unpaid`` has a price: both are the same money."""
+    paid = 0.0 if prices.get("unpaid") else counted["paid"]
+    return paid - counted["cost"] - sum((p * counted[k] for k, p in prices.items()), 0.0)
 
 
 def _faults(model: DecisionModel) -> list[str]:

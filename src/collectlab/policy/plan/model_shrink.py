@@ -1,4 +1,9 @@
-"""Thin cells drawn towards coarser ones: transitions by Dirichlet, means by normal empirical Bayes."""
+"""Thin cells drawn towards coarser ones, level by level: transitions by Dirichlet, means by normal empirical Bayes.
+
+What an action does otherwise than the others is estimated by stage first, then by band of days past due, and band ×
+security; each level is drawn towards the one above, the stages towards no difference. So an action's effect varies smoothly between
+neighbouring states, and where the data show no difference between them there is none.
+"""
 
 from __future__ import annotations
 
@@ -6,81 +11,109 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_STRENGTHS = (2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0)
-#: Rows' worth of the band's pattern that a state's own (all actions together) is mixed with.
+_STRENGTHS = tuple(5.0 * 2.0**k for k in range(13))
+#: Rows' worth of the group's pattern that a state's own (all actions together) is mixed with.
 STATE_PRIOR = 5.0
+#: Times that the states' own pattern and the actions' effects are fitted in turn.
+ROUNDS = 5
+#: The least and the most rows that a level above counts for, of means.
+_LEAST, _MOST = 2.0, 20_000.0
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How states coarsen: ``band`` (S,) the band of each state, ``kind`` (D,) the coarse class of each destination
-    (its band, or the exit), and ``near`` (S, D) whether a destination is one the state could reach (same score).
+    """How states coarsen.
+
+    ``levels``: tuples (S,) of group numbers, from coarse to fine, over which an action's effect is pooled; the last is
+    also the group whose pattern thin states take. ``outcome`` (S, D): the coarse class of each destination as seen from each
+    state (0 cured, 1 further past due or failed, 2 held): an action moves these; what else there is, is the state's own. ``near`` (S, D): whether a destination is one the state could reach (same score).
     """
 
-    band: np.ndarray
-    kind: np.ndarray
+    levels: tuple[np.ndarray, ...]
+    outcome: np.ndarray
     near: np.ndarray
-
-    @property
-    def bands(self) -> int:
-        """Number of bands."""
-        return int(self.band.max(initial=-1)) + 1
 
 
 @dataclass(frozen=True)
 class Strength:
-    """How many rows the coarser level counts for: ``move`` of cells, ``tilt`` of bands, ``mean`` by measure."""
+    """How many rows the level above counts for, level by level, the last one of cells: by group for the stages, else one
+    number; ``mean`` by measure."""
 
-    move: float
-    tilt: float
-    mean: dict[str, float]
+    move: tuple[np.ndarray, ...]
+    mean: dict[str, tuple[float, ...]]
 
 
 def transitions(
-    counts: np.ndarray, layout: Layout, strength: Strength | None
-) -> tuple[np.ndarray, float, float]:
+    counts: np.ndarray, layout: Layout, strength: tuple[np.ndarray, ...] | None
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """Shrunk chances (S, A, D) of each destination, from weighted ``counts`` (S, A, D).
 
-    A cell's own counts are mixed with the state's pattern over all actions, tilted by what the
-    action does to the coarse outcome in the state's whole band. Without ``strength`` the two strengths are
-    those with the greatest Dirichlet-multinomial likelihood; they are returned.
+    A state's pattern over all actions is tilted by what the action does to the coarse outcome, by stage, then
+    by each finer level; a cell's own counts are mixed with the result. Without ``strength`` the strengths
+    are those with the greatest Dirichlet-multinomial likelihood; they are returned.
     """
-    state = len(counts)
     total = counts.sum(axis=(1, 2))
     pooled = counts.sum(axis=1)
-    base = _base(pooled, layout)
-    common = (pooled + STATE_PRIOR * base) / (total + STATE_PRIOR)[:, None]
-    kinds = int(layout.kind.max()) + 1
-    coarse = np.zeros((counts.shape[2], kinds))
-    coarse[np.arange(counts.shape[2]), layout.kind] = 1
+    target = (pooled + STATE_PRIOR * _base(pooled, layout)) / (total + STATE_PRIOR)[:, None]
     cell = counts.sum(axis=2)
+    classes = int(layout.outcome.max(initial=0)) + 1
+    coarse = (layout.outcome[:, :, None] == np.arange(classes)).astype(float)
     seen = counts @ coarse
-    expected = cell[:, :, None] * (common @ coarse)[:, None, :]
-    member = np.zeros((layout.bands, state))
-    member[layout.band, np.arange(state)] = 1
-    seen_band = np.einsum("bs,sak->bak", member, seen)
-    like_band = np.einsum("bs,sak->bak", member, expected)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        like_band = np.nan_to_num(like_band / like_band.sum(axis=2, keepdims=True))
-    tilt_by = strength.tilt if strength else _best(seen_band, like_band)
-    size = seen_band.sum(axis=2, keepdims=True)
-    drawn = (seen_band + tilt_by * like_band) / (size + tilt_by)
-    tilt = np.divide(drawn, like_band, out=np.ones_like(drawn), where=like_band > 0)
-    prior = common[:, None, :] * tilt[layout.band][:, :, layout.kind]
-    scale = prior.sum(axis=2, keepdims=True)
-    prior = np.divide(
-        prior, scale, out=np.broadcast_to(common[:, None, :], prior.shape).copy(), where=scale > 0
-    )
-    move_by = strength.move if strength else _best(seen, prior @ coarse)
-    chances = (counts + move_by * prior) / (cell[:, :, None] + move_by)
-    return chances / chances.sum(axis=2, keepdims=True), move_by, tilt_by
+    own = target
+    for _ in range(ROUNDS):
+        prior, found = _tilted(own, seen, cell, coarse, layout, strength)
+        # the states' own pattern: what all actions together show, less what their mix of actions makes of it
+        made = np.einsum("sa,sad->sd", cell, prior)
+        size = made.sum(axis=1, keepdims=True)
+        own = own * np.where(size > 0, _divided(target * size, made), 1.0)
+        own /= own.sum(axis=1, keepdims=True)
+    prior, found = _tilted(own, seen, cell, coarse, layout, strength)
+    by = strength[-1] if strength else np.array([_best(seen, prior @ coarse)])
+    chances = (counts + by * prior) / (cell[:, :, None] + by)
+    return chances / chances.sum(axis=2, keepdims=True), (*found, by)
+
+
+def _tilted(own, seen, cell, coarse, layout, strength) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The states' own pattern (S, D) under each action, level after level."""
+    prior = np.repeat(own[:, None, :], cell.shape[1], axis=1)
+    found: list[np.ndarray] = []
+    for k, level in enumerate(layout.levels):
+        member = _member(level)
+        like = cell[:, :, None] * (prior @ coarse)
+        seen_here, like_here = (np.tensordot(member, x, 1) for x in (seen, like))
+        size = seen_here.sum(axis=2, keepdims=True)
+        like_here = _divided(like_here, like_here.sum(axis=2, keepdims=True))
+        if strength:
+            by = strength[k]
+        elif k:
+            by = np.array([_best(seen_here, like_here)])
+        else:
+            by = np.array([_best(x, y) for x, y in zip(seen_here, like_here)])
+        drawn = (seen_here + by[:, None, None] * like_here) / (size + by[:, None, None])
+        tilt = np.divide(drawn, like_here, out=np.ones_like(drawn), where=like_here > 0)
+        prior = prior * np.take_along_axis(
+            tilt[level], np.broadcast_to(layout.outcome[:, None, :], prior.shape), axis=2
+        )
+        prior /= prior.sum(axis=2, keepdims=True)
+        found.append(by)
+    return prior, found
+
+
+def _member(level: np.ndarray) -> np.ndarray:
+    member = np.zeros((int(level.max(initial=0)) + 1, len(level)))
+    member[level, np.arange(len(level))] = 1
+    return member
+
+
+def _divided(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def _base(pooled: np.ndarray, layout: Layout) -> np.ndarray:
-    """What the states of a band do, sent to the destinations each state could reach."""
-    of_band = np.zeros((layout.bands, pooled.shape[1]))
-    np.add.at(of_band, layout.band, pooled)
-    base = of_band[layout.band] * layout.near
+    """What the states of a group do, sent to the destinations each state could reach."""
+    group = layout.levels[-1]
+    of_group = _member(group) @ pooled
+    base = of_group[group] * layout.near
     empty = base.sum(axis=1) == 0
     if empty.any():
         base[empty] = pooled.sum(axis=0) * layout.near[empty]
@@ -106,35 +139,47 @@ def _best(counts: np.ndarray, prior: np.ndarray) -> float:
 
 
 def means(
-    size: np.ndarray, sums: np.ndarray, squares: np.ndarray | None, layout: Layout, strength: float | None
-) -> tuple[np.ndarray, float]:
+    size: np.ndarray,
+    sums: np.ndarray,
+    squares: np.ndarray | None,
+    layout: Layout,
+    strength: tuple[float, ...] | None,
+) -> tuple[np.ndarray, tuple[float, ...]]:
     """Shrunk means (S, A) from weighted ``size``, ``sums`` and ``squares`` (S, A).
 
-    A cell's own mean is mixed with the state's mean over all actions plus what the action adds in
-    the whole band. Without ``strength`` it is the ratio of the variance within cells to that between them, by moments.
+    A state's mean over all actions plus what the action adds, by stage and then by each finer level; a cell's own
+    mean is mixed with the result. Without ``strength`` it is, at each level, the ratio of the variance
+    within cells to that between groups, by moments.
     """
+    group = layout.levels[-1]
+    member = _member(group)
     n_state, total = size.sum(axis=1), sums.sum(axis=1)
-    n_band, t_band = np.zeros(layout.bands), np.zeros(layout.bands)
-    np.add.at(n_band, layout.band, n_state)
-    np.add.at(t_band, layout.band, total)
+    n_group, t_group = member @ n_state, member @ total
     overall = total.sum() / max(n_state.sum(), 1e-9)
-    of_band = np.where(n_band > 0, t_band / np.maximum(n_band, 1e-9), overall)[layout.band]
-    common = (total + STATE_PRIOR * of_band) / (n_state + STATE_PRIOR)
-    excess = sums - size * common[:, None]
-    n_action, e_action = np.zeros((layout.bands, size.shape[1])), np.zeros((layout.bands, size.shape[1]))
-    np.add.at(n_action, layout.band, size)
-    np.add.at(e_action, layout.band, excess)
-    own = np.divide(sums, size, out=np.zeros_like(sums), where=size > 0)
+    of_group = np.where(n_group > 0, t_group / np.maximum(n_group, 1e-9), overall)[group]
+    target = (total + STATE_PRIOR * of_group) / (n_state + STATE_PRIOR)
+    within = 0.0
     if strength is None:
         assert squares is not None
+        own = _divided(sums, size)
         within = max(float((squares - size * own**2).sum() / max((size - 1).clip(0).sum(), 1)), 0.0)
-        added = np.divide(e_action, n_action, out=np.zeros_like(e_action), where=n_action > 0)
-        gap = (own - common[:, None] - added[layout.band]) ** 2
-        used = size >= 2
-        between = float(
-            (size * (gap - within / np.maximum(size, 1)))[used].sum() / max(size[used].sum(), 1e-9)
-        )
-        strength = float(np.clip(within / between, 2.0, 640.0)) if between > 0 else 640.0
-    added = e_action / (n_action + strength)
-    prior = common[:, None] + added[layout.band]
-    return (sums + strength * prior) / (size + strength), strength
+    common, mix = target, size / np.maximum(n_state, 1e-9)[:, None]
+    for _ in range(ROUNDS + 1):
+        prior, found = np.repeat(common[:, None], size.shape[1], axis=1), []
+        for k, level in enumerate((*layout.levels, np.arange(len(size)))):
+            many = _member(level)
+            n, excess = many @ size, many @ (sums - size * prior)
+            by = strength[k] if strength else _ratio(n, excess, within)
+            prior = prior + (excess / (n + by))[level]
+            found.append(by)
+        common = common + np.where(n_state > 0, target - (mix * prior).sum(axis=1), 0.0)
+    return prior, tuple(found)
+
+
+def _ratio(n: np.ndarray, excess: np.ndarray, within: float) -> float:
+    """Variance within ÷ between: rows that the level above counts for."""
+    used = n >= 2
+    between = float(
+        ((excess**2 / np.maximum(n, 1e-9))[used] - within).sum() / max(float(n[used].sum()), 1e-9)
+    )
+    return float(np.clip(within / between, _LEAST, _MOST)) if between > 0 else _MOST

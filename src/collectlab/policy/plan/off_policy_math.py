@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from collectlab.policy.plan.model import DecisionModel
+from collectlab.policy.plan.model_class import net
 from collectlab.policy.plan.model_weights import _design, _logit
+from collectlab.policy.plan.rows import COUNTED
 
 #: What a state's mean weight is worth against its band's, in rows.
 SHRINK = 10.0
@@ -59,9 +61,8 @@ def cohort(rows: pd.DataFrame, model: DecisionModel, months: int) -> Cohort:
     month = rows.groupby(chain).cumcount().to_numpy()
     kept = began & (before.to_numpy() == 0) & (month < months)
     rows, known = rows[kept].reset_index(drop=True), known.to_numpy()[kept]
-    cost = rows["paid"] - rows["cost"]
-    for name, price in model.prices.items():
-        cost = cost - price * (rows["amount_past_due"] if name == "owed" else rows[name])
+    owed = rows.get("amount_past_due", 0.0)
+    brought = net({**{k: rows[k] for k in COUNTED}, "owed": owed}, model.prices)
     return Cohort(
         rows=rows,
         episode=np.unique(chain[kept], return_inverse=True)[1],
@@ -71,7 +72,7 @@ def cohort(rows: pd.DataFrame, model: DecisionModel, months: int) -> Cohort:
         action=pd.Index(model.actions).get_indexer(rows["action"].astype(str)),
         to=rows["next_state"].map(place).fillna(UNSEEN).to_numpy(int),
         known=known,
-        reward=np.where(known, cost.to_numpy(float), 0.0),
+        reward=np.where(known, brought.to_numpy(float), 0.0),
     )
 
 

@@ -39,7 +39,9 @@ CHANNELS = {
     "messages": ("sms", "email", "letter"),
 }
 #: What is counted over the month that follows a row.
-COUNTED = ("paid", "cost", *CHANNELS, "complaints", "lost")
+COUNTED = ("paid", "cost", *CHANNELS, "complaints", "lost", "unpaid")
+#: The exits by which what is unpaid stays unpaid.
+FAILED = ("charged_off", "sold", "settled")
 #: How accounts are told apart where nothing is said.
 DEFAULT = States()
 _DAYS = 1_000_000
@@ -70,7 +72,7 @@ def decision_rows(
     -------
     pandas.DataFrame
         Sorted by account and date. ``account_id, customer_id, episode, on`` (the month-end), ``days_past_due,
-        amount_past_due, balance, credit_score, monthly_income, product`` (where the book has them), ``reached``
+        amount_past_due, balance, credit_score, monthly_income, product, secured`` (where the book has them), ``reached``
         (a connected contact with the debtor in the 90 days up to ``on``; where the book has actions),
         ``action`` (the strategy: the last assignment on or before ``on``; the account's first drawing by lot
         counts only from its next episode on, since a test enrols new episodes), ``state``, ``next_state`` (a
@@ -79,8 +81,8 @@ def decision_rows(
         instalments that fall due later are not recoveries; where the first month-end was not seen, about one
         instalment), ``cost``, ``calls, visits, legal`` (cases
         filed, or legal actions where the book has no cases), ``agency, messages, complaints, lost`` (on charge-off or
-        sale: the balance less the part of it that ``paid`` has still counted as unpaid); all missing where
-        ``next_state`` is. ``randomised``, ``propensity`` (logged), ``entry`` (this is the episode's first month-end,
+        sale: the balance less ``unpaid``), ``unpaid`` (on charge-off, sale or settlement: the part of what was past due
+        at the first month-end that was never paid); all missing where ``next_state`` is. ``randomised``, ``propensity`` (logged), ``entry`` (this is the episode's first month-end,
         and its beginning was seen). ``.attrs["states"]`` are the states with their amount cut.
 
     Raises
@@ -167,7 +169,7 @@ def _spells(book: Book) -> pd.DataFrame:
     spells = book.episodes()
     have = spells.collect_schema().names()
     start = day_number("started_on")
-    kept = [c for c in ("credit_score", "monthly_income", "product") if c in have]
+    kept = [c for c in ("credit_score", "monthly_income", "product", "secured") if c in have]
     found = engine.collect(
         spells.select(
             "account_id",
@@ -181,6 +183,9 @@ def _spells(book: Book) -> pd.DataFrame:
         )
     )
     found["customer_id"] = found["customer_id"].fillna(found["account_id"])
+    if "secured" in found:
+        told = pd.to_numeric(found["secured"], errors="coerce").astype("Float64")
+        found["secured"] = (told > 0).astype("boolean")
     return found
 
 
@@ -282,6 +287,7 @@ def _what_came(rows: pd.DataFrame, book: Book, unit_costs: Mapping[str, float] |
         unpaid = np.where(np.isfinite(cap), np.maximum(cap - after, 0), 0)
     else:
         unpaid = np.where(np.isfinite(rows["owed"]), rows["owed"], 0)
+    rows["unpaid"] = np.where(rows["next_state"].isin(FAILED), np.round(unpaid, 2), 0.0)
     if book.has("actions"):
         costed, _ = with_cost(book.table("actions"), unit_costs)
         deeds = costed.select("account_id", "__channel", day=day_number("at"), value=nw.col("__cost"))

@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, first_few
+from collectlab.core.jackknife import check_level
 from collectlab.core.results import Result
 from collectlab.policy.plan.compare import plan_values, state_parts
 from collectlab.policy.plan.model import DecisionModel
+from collectlab.policy.plan.plan_worth import check_capacity, occupancy
 from collectlab.policy.plan.simple_search import AS_NOW, best_options, optimism, shaped
 from collectlab.policy.plan.states import States
-from collectlab.policy.plan.value import occupancy
 
 if TYPE_CHECKING:
     from collectlab.policy.plan.solve import Plan
@@ -157,8 +158,14 @@ def simple_plan(
     1–29 days past due: call
     30+ days past due: as now
     """
-    from collectlab.policy.plan.solve import allocate
+    from collectlab.policy.plan.solve import Plan, allocate
 
+    check_level(conf_level)
+    capacity = {k: v for k, v in check_capacity(model, capacity).items() if np.isfinite(v)}
+    if full is not None and not isinstance(full, Plan):
+        raise FrameError(
+            f"full is a {type(full).__name__}. Needed: a plan of the same model, as allocate gives."
+        )
     full = full or allocate(model, capacity, forbidden=forbidden, uncertain=False)
     if forbidden is not None:
         model = replace(model, tried=model.tried & ~np.asarray(forbidden, dtype=bool))

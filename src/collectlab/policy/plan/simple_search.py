@@ -14,7 +14,7 @@ import numpy as np
 from collectlab.core.errors import FrameError, first_few
 from collectlab.policy.plan.compare import COVERED
 from collectlab.policy.plan.model import DecisionModel
-from collectlab.policy.plan.value import occupancy
+from collectlab.policy.plan.plan_worth import occupancy
 
 #: What a rule says where nothing is changed.
 AS_NOW = "as now"

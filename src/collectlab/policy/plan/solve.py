@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from collectlab.core.errors import FrameError, first_few, nearest
+from collectlab.core.errors import FrameError, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.core.results import Result
 from collectlab.policy.plan.model import DecisionModel
+from collectlab.policy.plan.plan_worth import Value, check_capacity, occupancy, spread, value
 from collectlab.policy.plan.solve_linear import Infeasible, Solution, solve
-from collectlab.policy.plan.uncertainty import charged, drawn_gains, gains, holm
-from collectlab.policy.plan.value import Value, occupancy, spread, value
+from collectlab.policy.plan.uncertainty import charged, drawn_gains, gains, holm, lucky_gains
 
 __all__ = ["Infeasible", "Plan", "Solution", "allocate", "solve"]
 
@@ -191,24 +191,18 @@ def allocate(
 
 
 def _limits(model: DecisionModel, capacity: Mapping[str, float]) -> dict[str, float]:
-    faults = []
-    for name, limit in capacity.items():
-        if name not in model.uses:
-            near = nearest(name, model.uses)
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            faults.append(f"capacity: the model has no use {name!r}.{hint} Allowed: {', '.join(model.uses)}.")
-        elif not isinstance(limit, (int, float, np.number)) or not limit >= 0:
-            faults.append(f"capacity: {name} is {limit!r}. Allowed: a number ≥ 0.")
-    if faults:
-        raise FrameError(faults)
-    return {k: float(v) for k, v in capacity.items() if np.isfinite(v)}
+    return {k: v for k, v in check_capacity(model, capacity).items() if np.isfinite(v)}
 
 
 def _mask(model: DecisionModel, forbidden: Any) -> np.ndarray:
     shape = model.reward.shape
     if forbidden is None:
         return np.zeros(shape, bool)
-    mask = np.asarray(forbidden, bool)
+    given = np.asarray(forbidden)
+    if given.shape == shape and not np.isin(given, (0, 1)).all():
+        odd = sorted({str(v) for v in given.ravel() if v not in (0, 1)})
+        raise FrameError(f"forbidden holds {first_few(odd)}. Allowed: true or false.")
+    mask = given.astype(bool)
     if mask.shape != shape:
         raise FrameError(f"forbidden has shape {mask.shape}. Needed: {shape}.")
     if mask.all(axis=1).any():
@@ -218,7 +212,9 @@ def _mask(model: DecisionModel, forbidden: Any) -> np.ndarray:
 
 
 def _kept(model: DecisionModel, keep: Sequence[str] | None) -> np.ndarray:
-    names = list(keep or [])
+    if keep is not None and not isinstance(keep, (str, Sequence, set, frozenset, np.ndarray)):
+        raise FrameError(f"keep is {keep!r}. Allowed: a sequence of states, or of bands of days past due.")
+    names = [] if keep is None else [keep] if isinstance(keep, str) else list(keep)
     bands = [s.split(" | ")[0] for s in model.states]
     if unknown := [k for k in names if k not in model.states and k not in bands]:
         raise FrameError(
@@ -291,6 +287,8 @@ def _kept_back(
     half = (1 - conf_level) / 4
     states = len(model.states)
 
+    chance = lucky_gains(model, best, {})
+
     def judged(plan: np.ndarray, groups: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, bool]:
         point = gains(model, plan, prices) - optimism
         drawn = drawn_gains(model, plan, prices)
@@ -298,7 +296,11 @@ def _kept_back(
         sums = np.array([point[g].sum() for g in groups])
         z = sums / np.maximum([np.std(drawn[:, g].sum(axis=1), ddof=1) for g in groups], 1e-12)
         apart = drawn_gains(model, plan, {}).sum(axis=1)
-        whole = (gains(model, plan, {}).sum() - optimism[every].sum()) / max(np.std(apart, ddof=1), 1e-12)
+        raw = gains(model, plan, {})
+        whole = (raw.sum() - optimism[every].sum()) / max(np.std(apart, ddof=1), 1e-12)
+        # and more than the best of nothing but chance would seem to bring
+        whole = min(whole, _beyond(raw.sum(), chance.sum(axis=1)))
+        z = np.minimum(z, [_beyond(raw[g].sum(), chance[:, g].sum(axis=1)) for g in groups])
         return sums, z, bool(holm(np.array([whole]), half)[0])
 
     def narrowed(together: bool) -> tuple[np.ndarray, np.ndarray] | None:
@@ -323,6 +325,11 @@ def _kept_back(
         return best, np.zeros(states, bool)
     assert found is not None
     return found
+
+
+def _beyond(gain: float, chance: np.ndarray) -> float:
+    """How many standard deviations a gain lies beyond what chance alone brings."""
+    return float((gain - chance.mean()) / max(np.std(chance, ddof=1), 1e-12))
 
 
 def _changes(model, best, prices, optimism, back, drawn, conf_level) -> pd.DataFrame:

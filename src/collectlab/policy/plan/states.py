@@ -1,4 +1,4 @@
-"""How overdue accounts are told apart: days past due, amount, score, and whether they were reached."""
+"""How overdue accounts are told apart: days past due, amount, score, whether they were reached, and security."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from collectlab.core.errors import ParamsError
 
 @dataclass(frozen=True)
 class States:
-    """How overdue accounts are told apart: days past due × amount × score × recently reached.
+    """How overdue accounts are told apart: days past due × amount × score × recently reached × secured.
+
+    From ``late`` days past due on, few are left and what becomes of them hangs on the days and the security: amount,
+    score and contact tell them no more apart.
 
     Attributes
     ----------
@@ -26,19 +29,26 @@ class States:
         Cuts of the credit score, rising; empty leaves the score out.
     reached : bool
         Whether a right-party contact in the last 90 days tells accounts apart.
+    secured : bool
+        Whether secured and unsecured accounts are told apart, where the book says which they are: they differ in what
+        is lost with them, and in when a bank gives up.
+    late : int
+        From this many days past due on, only days and security count.
 
     Examples
     --------
     >>> frame = pd.DataFrame({"days_past_due": [20, 200], "amount_past_due": [50.0, 900.0],
-    ...                       "credit_score": [650, 590], "reached": [True, False]})
+    ...                       "credit_score": [650, 590], "reached": [True, False], "secured": [False, True]})
     >>> States(amount=100.0).key(frame).tolist()
-    ['15–29 | small | score 600–659 | reached', '180+ | large | score <600 | not reached']
+    ['15–29 | small | score 600–659 | reached | unsecured', '180–209 | secured']
     """
 
-    days_past_due: tuple[int, ...] = (1, 15, 30, 60, 90, 180)
+    days_past_due: tuple[int, ...] = (1, 15, 30, 60, 90, 120, 150, 180, 210, 240, 300, 360, 420)
     amount: float | None = None
     score: tuple[float, ...] = (600, 660)
     reached: bool = True
+    secured: bool = True
+    late: int = 90
 
     def __post_init__(self) -> None:
         faults = []
@@ -50,6 +60,8 @@ class States:
             faults.append(f"score is {tuple(self.score)}. Allowed: rising cuts.")
         if self.amount is not None and not self.amount >= 0:
             faults.append(f"amount is {self.amount}. Allowed: money ≥ 0.")
+        if not self.late >= 1:
+            faults.append(f"late is {self.late}. Allowed: whole days ≥ 1.")
         if faults:
             raise ParamsError(faults)
 
@@ -76,6 +88,7 @@ class States:
             ["small", "large", "amount unknown"],
             [*scores, "score unknown"],
             ["not reached", "reached"],
+            ["unsecured", "secured", "security unknown"],
         ]
 
     def codes(self, frame: pd.DataFrame) -> np.ndarray:
@@ -83,7 +96,7 @@ class States:
         if self.amount is None:
             raise ParamsError("the states have no amount cut yet. Use states.fitted(rows), or give amount.")
         n = len(frame)
-        out = np.full((n, 4), -1)
+        out = np.full((n, 5), -1)
         dpd = frame["days_past_due"].to_numpy(float)
         place = np.searchsorted(self.days_past_due, dpd, side="right") - 1
         out[:, 0] = place + (self.days_past_due[0] > 1)
@@ -97,6 +110,10 @@ class States:
             )
         if "reached" in frame and self.reached:
             out[:, 3] = frame["reached"].fillna(False).to_numpy(bool)
+        out[dpd >= self.late, 1:] = -1
+        if "secured" in frame and self.secured:
+            told = frame["secured"].notna().to_numpy()
+            out[:, 4] = np.where(told, frame["secured"].astype("boolean").fillna(False).to_numpy(bool), 2)
         return out
 
     def key(self, frame: pd.DataFrame) -> np.ndarray:
@@ -105,7 +122,7 @@ class States:
         Parameters
         ----------
         frame : pandas.DataFrame
-            days_past_due and, where there, amount_past_due, credit_score, reached.
+            days_past_due and, where there, amount_past_due, credit_score, reached, secured.
 
         Returns
         -------

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from collectlab.policy.plan.model import DecisionModel
-from collectlab.policy.plan.value import occupancy
+from collectlab.policy.plan.plan_worth import occupancy
 
 
 def gains(model: DecisionModel, plan: np.ndarray, prices: Mapping[str, float]) -> np.ndarray:
@@ -70,6 +70,44 @@ def drawn_gains(
     return _gains(d.move[which], lowered, d.inflow[which], plan, model.in_force, model.discount)
 
 
+def lucky_gains(model: DecisionModel, plan: np.ndarray, prices: Mapping[str, float]) -> np.ndarray:
+    """What the best choice would seem to gain in each draw if no action differed from the strategy in force: (B, S).
+
+    White's reality check: each draw's advantages, less those of the point estimate, are what chance alone does; the best
+    of them in each state, for the accounts that the plan brings there.
+
+    Parameters
+    ----------
+    model : DecisionModel
+        With draws.
+    plan : float (S, A)
+    prices : mapping
+
+    Returns
+    -------
+    numpy.ndarray (B, S)
+
+    References
+    ----------
+    White (2000), A reality check for data snooping, Econometrica 68.
+
+    Examples
+    --------
+    >>> model = DecisionModel.of(move=[[[0.5]]], leave=[[[0.5]]], reward=[[10.0]], inflow=[1.0])
+    >>> lucky_gains(model, np.array([[1.0]]), {}).shape
+    (0, 1)
+    """
+    if model.draws is None:
+        return np.zeros((0, len(model.states)))
+    d = model.draws
+    point = model.reward - sum((p * model.uses[k] for k, p in prices.items()), np.zeros(()))
+    drawn = d.reward - sum((p * d.counted[k] for k, p in prices.items()), np.zeros(()))
+    apart = _advantage(d.move, drawn, model.in_force, model.discount)
+    apart = apart - _advantage(model.move, point, model.in_force, model.discount)
+    best = np.where(model.tried, apart, 0.0).max(axis=-1).clip(0)
+    return occupancy(model.move, plan, model.inflow, model.discount) * best
+
+
 def charged(
     model: DecisionModel, plan: np.ndarray, prices: Mapping[str, float], capacity: Mapping[str, float]
 ) -> dict[str, float]:
@@ -105,14 +143,19 @@ def charged(
 
 
 def _gains(move, reward, inflow, plan, force, discount) -> np.ndarray:
+    advantage = _advantage(move, reward, force, discount)
+    y = occupancy(move, plan, inflow, discount)
+    return y * (plan * advantage).sum(axis=-1)
+
+
+def _advantage(move, reward, force, discount) -> np.ndarray:
+    """What an action brings more than the strategy in force, once, with the latter ever after."""
     chain = np.matmul(force[..., :, None, :], move)[..., 0, :]
     brings = (force * reward).sum(axis=-1)
     still = np.eye(chain.shape[-1]) - discount * chain
     worth = np.linalg.solve(still, brings[..., None])[..., 0]
     after = np.matmul(move, worth[..., None, :, None])[..., 0]
-    advantage = reward + discount * after - worth[..., None]
-    y = occupancy(move, plan, inflow, discount)
-    return y * (plan * advantage).sum(axis=-1)
+    return reward + discount * after - worth[..., None]
 
 
 def holm(z: np.ndarray, level: float) -> np.ndarray:

@@ -6,18 +6,21 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from collectlab.core.engine import collect, require, scan
 from collectlab.core.errors import FrameError, NotAvailable, ParamsError, first_few
+from collectlab.core.jackknife import check_level
 from collectlab.core.params import Bilingual
 from collectlab.core.results import Result
 from collectlab.core.written import Strict, as_date, load_yaml, validate
 from collectlab.policy.plan.compare import COVERED, state_parts
 from collectlab.policy.plan.model import DecisionModel
-from collectlab.policy.plan.value import occupancy, spread, value
+from collectlab.policy.plan.plan_worth import check_capacity, occupancy, spread, value
 
 #: A cell with fewer effective rows than this supports no figure of its own.
 SUPPORTED = 30
@@ -123,7 +126,7 @@ def load_changes(path: str | Path, on: str | dt.date) -> dict[str, Change]:
 
 def what_if(
     model: DecisionModel,
-    change: Change,
+    change: Change | Mapping[str, Any],
     *,
     capacity: Mapping[str, float] | None = None,
     rows: pd.DataFrame | None = None,
@@ -139,8 +142,8 @@ def what_if(
     ----------
     model : DecisionModel
         Its states must begin with their days past due.
-    change : Change
-        Where, and which action instead.
+    change : Change or mapping
+        Where, and which action instead; a mapping as in what_if.yml.
     capacity : mapping of str to float, optional
         Units a month that there are.
     rows : pandas.DataFrame, optional
@@ -174,6 +177,13 @@ def what_if(
     >>> round(float(found.gain()["estimate"]), 1), found.enough
     (384.0, False)
     """
+    check_level(conf_level)
+    change = _change(change)
+    limited = check_capacity(model, capacity or {})
+    if rows is not None:
+        needed = ("action", "state", "next_state", "randomised")
+        require(scan(rows), *needed)
+        rows = collect(scan(rows).select(*needed))
     at = changed_states(model, change)
     action = list(model.actions).index(change.use)
     force = np.asarray(model.in_force, dtype=float)
@@ -182,7 +192,7 @@ def what_if(
     share = force.copy()
     share[at] = np.eye(len(model.actions))[action]
     table = _table(model, force, share, conf_level)
-    limits = _limits(table, capacity or {})
+    limits = _limits(table, limited)
     support = _support(model, rows, at, action, months)
     by_lot = _weighted(support["share_by_lot"], support["account_months"])
     notes = ["The strategy in force goes on everywhere else. A month of the steady state, discounted."]
@@ -208,6 +218,18 @@ def what_if(
         enough=not short,
         share=share,
     )
+
+
+def _change(given: Any) -> Change:
+    if isinstance(given, Change):
+        return given
+    if not isinstance(given, Mapping):
+        raise ParamsError(f"change is a {type(given).__name__}. Needed: a Change, or its keys and values.")
+    faults: list[str] = []
+    made = validate(Change, dict(given), "change", faults)
+    if made is None or faults:
+        raise ParamsError(faults)
+    return made
 
 
 def changed_states(model: DecisionModel, change: Change) -> np.ndarray:
@@ -242,7 +264,9 @@ def changed_states(model: DecisionModel, change: Change) -> np.ndarray:
     words = sorted({w for own in parts["words"] for w in own})
     unknown = [w for w in change.among if w not in words]
     if unknown:
-        faults.append(f"among: {first_few(unknown)} in no state. Allowed: {first_few(words, 12)}.")
+        faults.append(
+            f"among: {first_few(unknown)} in no state. Allowed: {first_few(words, 12) or 'none: the states have no words'}."
+        )
     starts, ends = sorted(set(parts["dpd_from"])), sorted(set(parts["dpd_to"]))
     top = np.inf if change.dpd_to is None else change.dpd_to
     if change.dpd_from not in starts:
@@ -294,11 +318,6 @@ def _table(model: DecisionModel, force: np.ndarray, share: np.ndarray, conf_leve
 
 def _limits(table: pd.DataFrame, capacity: Mapping[str, float]) -> pd.DataFrame:
     known = table.set_index("measure")
-    missing = [name for name in capacity if name not in known.index]
-    if missing:
-        raise FrameError(
-            f"capacity: {first_few(missing)} not counted by the model. Allowed: {first_few(list(known.index), 12)}."
-        )
     rows = [
         (
             name,

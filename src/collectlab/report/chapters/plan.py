@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,12 +13,13 @@ from collectlab.core.errors import NotAvailable, ParamsError
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
 from collectlab.policy.options import Figure, Option
-from collectlab.policy.plan.greedy import greedy
 from collectlab.policy.plan.limits import Limits, load_limits
 from collectlab.policy.plan.model import DecisionModel, decision_model
+from collectlab.policy.plan.plan_worth import spread, value
 from collectlab.policy.plan.rows import decision_rows
+from collectlab.policy.plan.rule_of_thumb import greedy
 from collectlab.policy.plan.solve import Plan, allocate
-from collectlab.policy.plan.value import spread, value
+from collectlab.report.chapters.shown import across, cell, on_page, plain
 from collectlab.report.month import Month
 from collectlab.report.parts import minimum_cell, part
 
@@ -96,20 +98,49 @@ def states(month: Month) -> Result:
     table = table[[*names, "estimate", "std_error", "conf_low", "conf_high"]]
     table = table.rename(columns={"band": "days_past_due", "more": "strategy"})
     limited = ", ".join(_SAID[k][0] for k in plan.capacity) or "none"
-    return Result(
+    put = int((~plan.groups["kept_back"]).sum())
+    means = (
+        f"Of {len(table)} groups {put} would change; in the others nothing is gained beyond noise, and the strategy in "
+        "force stays. A group that changes as part of the whole is not sure on its own."
+        if put
+        else f"Nothing changes: in none of {len(table)} groups is a gain beyond noise, so the strategy in force stays."
+    )
+    made = Result(
         table=table,
         estimand="Gain a month against the strategy in force, net of what capacity is worth elsewhere, corrected for optimism",
         unit="money",
-        title="The plan, state group by state group",
+        title="The plan, group by group",
         formats={"estimate": "Gain a month"},
         conf_level=plan.conf_level,
         notes=(
+            means,
+            f"Shown: the groups that would change, those that gain most first, and of those kept the {KEPT_SHOWN} that gain "
+            "most; all stand in the file. Account-months: those in the log.",
             f"Limits: {limited}. Accounts are told apart by days past due, amount, score and whether they were reached in "
             "90 days; a group holds the states of a band that the best plan gives more of the same strategy.",
             "The intervals are each group's own; the decision allows for the number of groups.",
-            *plan.notes,
+            *_words(n for n in plan.notes if n not in model.notes),
         ),
     )
+    return on_page(made, _groups)
+
+
+def _words(notes: Iterable[str]) -> list[str]:
+    """Notes with the names of columns as words."""
+    return [re.sub(r"[a-z]+(_[a-z]+)+", lambda m: m[0].replace("_", " "), n) for n in notes]
+
+
+#: Groups that would change, and groups kept as they are, on the page.
+CHANGED_SHOWN, KEPT_SHOWN = 10, 4
+
+
+def _groups(made: Result) -> pd.DataFrame:
+    """The groups that would change, then the nearest of those that would not."""
+    table = made.table.sort_values("estimate", ascending=False, kind="stable")
+    kept = table["decision"].str.startswith("keep")
+    table = pd.concat([table[~kept].head(CHANGED_SHOWN), table[kept].head(KEPT_SHOWN)])
+    heads = {"Strategy": "More of", "Account months": "Account-months", "Now": "Now by", "Plan": "Planned"}
+    return plain(made, table, heads)
 
 
 @part(picture=False)
@@ -117,8 +148,14 @@ def worth(month: Month) -> Result:
     """What the plan is worth a month, beside the strategy in force and the rule of thumb."""
     done = worked(month)
     table = _worth(done)
-    prices = done.limits.prices
-    return Result(
+    prices, gain = done.limits.prices, done.plan.gain
+    said = cell(gain["estimate"], gain["conf_low"], gain["conf_high"], "money")
+    means = (
+        f"The plan put forward is worth {said} more a month than the strategy in force, beyond noise."
+        if gain["conf_low"] > 0
+        else "Nothing beyond noise: the strategy in force stays."
+    )
+    made = Result(
         table=table,
         estimand="Net a month: paid, less cost, complaints, funding of what is past due, and what is lost on charge-off",
         unit="money",
@@ -126,6 +163,8 @@ def worth(month: Month) -> Result:
         formats={"estimate": "Money a month"},
         conf_level=done.plan.conf_level,
         notes=(
+            means,
+            "Net is below 0 where what is lost on charge-off is more than what comes in; plans are judged by the gain.",
             "Once the plan has settled, at equal capacity. Rule of thumb: next month's gain per scarce unit, looking no "
             f"further. Paid: no more than was past due at the first month-end. Prices: {format_value(prices['complaints'], 'money')} a "
             f"complaint; {format_value(12 * prices['owed'], 'share')} a year for funding what is past due; "
@@ -135,6 +174,7 @@ def worth(month: Month) -> Result:
             "The plan put forward keeps the strategy in force wherever a change is within noise.",
         ),
     )
+    return on_page(made, lambda held: plain(held, held.table, {"What": "Strategy", "Measure": "Net or gain"}))
 
 
 def _worth(done: Worked) -> pd.DataFrame:
@@ -176,7 +216,10 @@ def capacity(month: Month) -> Result:
         raise NotAvailable("capacity.yml names no limit.")
     table["use"] = [_SAID[k][0] for k in table["use"]]
     table = table.rename(columns={"use": "what", "used": "used_by_plan"})
+    own = table.set_index("what")
+    scarce = own.index[own["conf_low"] > 0]
     notes = [
+        _scarce(list(scarce), bool(done.plan.gain["conf_low"] > 0)),
         "Price: what one more unit a month would bring, on top of what it costs to use, if the best plan were followed; 0 where "
         "not all is used. It holds for a small change; its interval comes from solving resampled books.",
     ]
@@ -187,7 +230,7 @@ def capacity(month: Month) -> Result:
         )
     return Result(
         table=table,
-        estimand="What one more unit of capacity a month is worth (dual of the linear programme)",
+        estimand="What one more unit of capacity a month is worth, in money a month (dual of the linear programme)",
         unit="money",
         title="Capacity and its price",
         formats={
@@ -200,6 +243,15 @@ def capacity(month: Month) -> Result:
         conf_level=done.plan.conf_level,
         notes=tuple(notes),
     )
+
+
+def _scarce(scarce: list[str], put: bool) -> str:
+    if not scarce:
+        return "Nothing is surely scarce: more capacity is not surely worth anything."
+    said = " and ".join(scarce)
+    if put:
+        return f"Scarce under the best plan: {said}. More of the rest is not surely worth anything."
+    return f"Under the best plan {said} would be scarce; it is not put forward, so none need be added on its account."
 
 
 @part(picture=False)
@@ -225,17 +277,25 @@ def not_considered(month: Month) -> Result:
     found = found.sort_values(
         "days_past_due", key=lambda c: c.map({b: k for k, b in enumerate(order)}), kind="stable"
     )
-    return Result(
+    made = Result(
         table=found,
-        estimand="Share of the states in which a strategy has enough effective rows to be chosen",
+        estimand="Share of the states in which a strategy was tried on enough accounts to be chosen",
         unit="share",
         title="What could not be considered",
         formats={"share_of_states_tried": "share"},
         notes=(
-            "Elsewhere nothing is extrapolated: a strategy is not given to more accounts of a state than it has today.",
-            *model.notes,
+            "Below 100 %, part of the accounts could not be offered more of the strategy: there nothing is extrapolated, and "
+            "it is not given to more accounts of a state than it has today. To learn more, draw lots there.",
+            *_words(model.notes),
         ),
     )
+    return on_page(made, _by_strategy)
+
+
+def _by_strategy(made: Result) -> pd.DataFrame:
+    """A row for each band of days past due, a column for each strategy."""
+    texts = [format_value(v, "share") for v in made.table["share_of_states_tried"]]
+    return across(made.table, rows="days_past_due", columns="strategy", texts=texts)
 
 
 def options(month: Month) -> list[Option]:
@@ -257,7 +317,10 @@ def _plan_option(done: Worked) -> Option:
     plan = done.plan
     gain = plan.gain
     kept = plan.groups[~plan.groups["kept_back"]]
-    groups = "; ".join(f"{g.band} days past due: more {g.more}" for g in kept.itertuples())
+    groups = "; ".join(
+        f"more {more} at {', '.join(own['band'])} days past due"
+        for more, own in kept.groupby("more", sort=False)
+    )
     more = plan.value.amounts["cost"] - plan.in_force.amounts["cost"]
     said = [format_value(gain[k], "money") for k in ("estimate", "conf_low", "conf_high")]
     where = {"what": "plan put forward", "measure": "gain, corrected"}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from collectlab.policy.plan.model import DecisionModel
+from collectlab.policy.plan.plan_worth import check_capacity
 
 
 def greedy(model: DecisionModel, capacity: Mapping[str, float]) -> np.ndarray:
@@ -27,6 +28,11 @@ def greedy(model: DecisionModel, capacity: Mapping[str, float]) -> np.ndarray:
     -------
     numpy.ndarray (S, A)
 
+    Raises
+    ------
+    FrameError
+        An unknown use, or a capacity that is no number ≥ 0; all at once.
+
     Examples
     --------
     >>> model = DecisionModel.of(move=[[[0.0], [0.0]]], leave=[[[1.0], [1.0]]], reward=[[10.0, 20.0]],
@@ -34,6 +40,7 @@ def greedy(model: DecisionModel, capacity: Mapping[str, float]) -> np.ndarray:
     >>> greedy(model, {"calls": 200}).round(3).tolist()
     [[0.5, 0.5]]
     """
+    capacity = {k: v for k, v in check_capacity(model, capacity).items() if np.isfinite(v)}
     s = len(model.states)
     limits = np.array([max(float(c), 1e-12) for c in capacity.values()])
     uses = np.stack([model.uses[k] for k in capacity]) if capacity else np.zeros((0, *model.reward.shape))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from collectlab.core.errors import FrameError
+from collectlab.core.errors import FrameError, first_few, nearest
 from collectlab.core.jackknife import check_level
 from collectlab.core.results import Result
 from collectlab.policy.plan.model import DecisionModel
 
-#: Whether the bootstrap's spread is taken at this many standard errors.
-_MONEY = ("net", "paid", "cost", "budget", "owed", "lost")
+#: Most months that are counted one by one.
+_LONGEST = 1_200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class Value(Result):
 
 def as_plan(model: DecisionModel, plan: Any) -> np.ndarray:
     """A plan as checked shares (S, A): shares themselves, or the name of one action by state."""
+    check_model(model)
     s, a = len(model.states), len(model.actions)
     given = np.asarray(plan)
     if given.ndim == 1 and given.dtype.kind in "OUS":
@@ -49,11 +51,53 @@ def as_plan(model: DecisionModel, plan: Any) -> np.ndarray:
         share[np.arange(len(given)), [place[str(x)] for x in given]] = 1
         given = share
     if given.shape != (s, a):
-        raise FrameError(f"the plan has shape {given.shape}. Needed: {(s, a)}, a row a state.")
-    share = given.astype(float)
-    if not np.isfinite(share).all() or (share < -1e-9).any() or (np.abs(share.sum(axis=1) - 1) > 1e-6).any():
-        raise FrameError("the plan's shares are ≥ 0 and sum to 1 in each state.")
+        raise FrameError(
+            f"the plan has shape {given.shape}. Needed: {(s, a)}, a row a state; or the name of an action for each state."
+        )
+    try:
+        share = given.astype(float)
+    except (TypeError, ValueError) as error:
+        raise FrameError(
+            "the plan's shares are no numbers. Allowed: shares ≥ 0, or names of actions."
+        ) from error
+    bad = ~np.isfinite(share).all(axis=1) | (share < -1e-9).any(axis=1)
+    bad |= ~(np.abs(share.sum(axis=1) - 1) <= 1e-6)
+    if bad.any():
+        raise FrameError(
+            f"the plan's shares are missing, below 0, or do not sum to 1 in {int(bad.sum()):,} of {s:,} states "
+            f"({first_few([model.states[k] for k in np.flatnonzero(bad)])}). Allowed: shares ≥ 0 that sum to 1."
+        )
     return share
+
+
+def check_model(model: Any) -> None:
+    """Refuse what is no model, and say how one is made."""
+    if not isinstance(model, DecisionModel):
+        raise FrameError(
+            f"model is a {type(model).__name__}. Needed: decision_model(rows), or DecisionModel.of(move=…)."
+        )
+
+
+def check_capacity(model: DecisionModel, capacity: Any) -> dict[str, float]:
+    """Most a month of each use, as numbers; every unknown use and every limit that is none is told at once."""
+    check_model(model)
+    if not isinstance(capacity, Mapping):
+        raise FrameError(f"capacity is {capacity!r}. Allowed: use → most a month; empty: no limit.")
+    faults, known = [], ", ".join(model.uses) or "none: the model counts no use"
+    for name, limit in capacity.items():
+        if name not in model.uses:
+            near = nearest(str(name), model.uses)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            faults.append(f"capacity: the model has no use {name!r}.{hint} Allowed: {known}.")
+        elif (
+            isinstance(limit, bool)
+            or not isinstance(limit, (int, float, np.number, Decimal))
+            or not limit >= 0
+        ):
+            faults.append(f"capacity: {name} is {limit!r}. Allowed: a number ≥ 0.")
+    if faults:
+        raise FrameError(faults)
+    return {k: float(v) for k, v in capacity.items()}
 
 
 def occupancy(
@@ -136,10 +180,15 @@ def value(
     """
     check_level(conf_level)
     share = as_plan(model, plan)
-    if months is not None and (int(months) != months or months < 1):
-        raise FrameError(f"months is {months!r}. Allowed: a whole number ≥ 1.")
+    if months is not None:
+        whole = isinstance(months, (int, float, np.number)) and not isinstance(months, bool)
+        if not whole or not 1 <= months <= _LONGEST or int(months) != months:
+            raise FrameError(f"months is {months!r}. Allowed: a whole number from 1 to {_LONGEST:,}.")
+        months = int(months)
     if start not in ("inflow", "stock") or per not in ("month", "account"):
-        raise FrameError('start is "inflow" or "stock", per "month" or "account".')
+        raise FrameError(
+            f'start is {start!r}, per {per!r}. Allowed: start "inflow" or "stock", per "month" or "account".'
+        )
     begin = getattr(model, start)
     y = occupancy(model.move, share, begin, model.discount, months)
     x = y[:, None] * share
