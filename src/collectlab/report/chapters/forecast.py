@@ -60,16 +60,15 @@ def last_month(month: Month) -> Record:
     """What earlier forecasts said of this month, and what happened."""
     counted = _history(month)
     found = last_forecast(counted)
-    # A count of few accounts stands in no table.
+    # A count of few accounts stands in no table and no sentence.
     lost = counted.series()["charged_off"].iloc[-1]
-    table = found.table
     if 0 < lost < minimum_cell(month):
-        table = table[table["measure"] != "charged_off"]
+        found = dataclasses.replace(found, table=found.table[found.table["measure"] != "charged_off"])
     notes = (
         *found.says(),
         "In brackets: the 95 % interval of the forecast. The file has the record of each.",
     )
-    return on_page(dataclasses.replace(found, table=table, notes=notes), _against)
+    return on_page(dataclasses.replace(found, notes=notes), _against)
 
 
 def _against(found: Record) -> pd.DataFrame:
