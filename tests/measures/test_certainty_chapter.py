@@ -140,7 +140,10 @@ def test_an_experiment_is_proposed_where_its_answer_is_worth_its_cost(bank):
     row = certainty.knowing_more(sure).table.query("what == 'the next experiment'").iloc[0]
     assert row["net_benefit"] < 0
     assert "No assumption alone turns" in certainty.tornado(sure).result.notes[0]
-    assert "only where the money recovered is above" in certainty.tornado(close).result.notes[0]
+    shown = certainty.tornado(close).result
+    assert shown.notes[0].startswith("Not sure: over what is known of the money recovered")
+    assert "only where the money recovered is above" in shown.notes[1]
+    assert shown.display_table()["Turns the choice"].iloc[0].startswith("yes, at ")
 
 
 def test_small_amounts_are_left_alone_only_where_that_surely_saves(bank):

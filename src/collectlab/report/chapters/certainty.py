@@ -12,13 +12,14 @@ from collectlab.core.errors import NotAvailable, ParamsError
 from collectlab.core.results import Result
 from collectlab.core.tables import format_value
 from collectlab.effects.design import minimum_detectable_effect
-from collectlab.measures.worth.acceptability import acceptability
+from collectlab.measures.worth.acceptability import Acceptability, acceptability
 from collectlab.measures.worth.information import evppi
 from collectlab.measures.worth.next_experiment import sample_information
 from collectlab.measures.worth.sensitivity import Sensitivity, sensitivity
 from collectlab.policy.options import Figure, Option
 from collectlab.report.chapters.certainty_arms import DAYS, DRAWS, MONTH, WORDS, arms, inflow
 from collectlab.report.chapters.certainty_channels import by_channel
+from collectlab.report.chapters.shown import across, cell, on_page, plain
 from collectlab.report.month import Month
 from collectlab.report.parts import part
 
@@ -34,7 +35,15 @@ CURE_WORTH = (0, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000)
 @part(picture=False)
 def break_even(month: Month) -> Result:
     """From which amount overdue on a channel pays."""
-    return by_channel(month)
+    return on_page(by_channel(month), _brief)
+
+
+def _brief(found: Result) -> pd.DataFrame:
+    """In the words of the page: what a treatment costs, what it does, and from which amount on it pays."""
+    grade = [str(g).removesuffix(" from this book") for g in found.table["grade"]]
+    heads = {"Number": "Accounts treated", "Cost": "Cost per account", "Median owed": "Owed (median)",
+             "Effect needed": "Effect needed there", "From": "From when"}  # fmt: skip
+    return plain(found, found.table.assign(grade=grade), heads)
 
 
 # The decision of the test
@@ -78,7 +87,38 @@ def _tornado(month: Month) -> Sensitivity:
         "Per account, the arm less the control, over the 95 % interval of each difference; the price of a complaint "
         "over half to twice the one in force."
     )
-    return dataclasses.replace(result, notes=tuple(says))
+    first = result.table.iloc[0]
+    ends = sorted((first["at_low"], first["at_high"]))
+    if ends[0] <= result.against < ends[1]:
+        says.insert(
+            0,
+            f"Not sure: over what is known of the {first['parameter']}, {found.names[arm]} is worth from "
+            f"{format_value(ends[0], 'money')} to {format_value(ends[1], 'money')} an account more than {found.names[0]}.",
+        )
+    return on_page(dataclasses.replace(result, notes=tuple(says)), _hangs_on)
+
+
+def _hangs_on(found: Sensitivity) -> pd.DataFrame:
+    """Each assumption with its range, and the answer at the ends of it, in whole money."""
+    table = found.table
+    money = {WORDS["amount"], WORDS["cost"], WORDS["price"]}
+    kinds = ["money" if p in money else "ratio" for p in table["parameter"]]
+    ends = ("value", "low", "high")
+    said = [cell(v, low, high, k) for v, low, high, k in zip(*(table[c] for c in ends), kinds)]
+    turns = [
+        f"yes, at {format_value(v, k)}" if flips else "no"
+        for v, flips, k in zip(table["threshold"], table["flips"], kinds)
+    ]
+    return pd.DataFrame(
+        {
+            "Assumption": table["parameter"].astype(str),
+            "Estimate and range": said,
+            "Net at the low end": [format_value(v, "money") for v in table["at_low"]],
+            "Net at the high end": [format_value(v, "money") for v in table["at_high"]],
+            "Turns the choice": turns,
+        },
+        dtype=object,
+    )
 
 
 @part(folded=True)
@@ -94,12 +134,34 @@ def best_by_price(month: Month) -> Result:
     result = acceptability(
         effects, costs, CURE_WORTH, of="an extra cure", title="How often each strategy is the best one"
     )
-    return dataclasses.replace(
+    turned = [f"{o} from {format_value(at, 'money')} on" for at, o in _leaders(result.table)]
+    result = dataclasses.replace(
         result,
         notes=(
+            f"Better on the whole: {'; '.join(turned)}. Near one half, that is a toss-up; only near 100 % is it sure. The "
+            "frontier in the chart follows the one that is better on the whole.",
             f"A cure is one within {DAYS} days; the cost is that of actions and complaints. What was paid is not "
             "counted here: the worth of a cure stands for it.",
         ),
+    )
+    return on_page(result, _by_worth)
+
+
+def _leaders(table: pd.DataFrame) -> list[tuple[float, str]]:
+    """The strategy of the highest mean net, and from which worth of a cure on."""
+    best = table[table["frontier"].astype(bool)].sort_values("willingness_to_pay")
+    new = best["option"] != best["option"].shift()
+    return list(zip(best.loc[new, "willingness_to_pay"], best.loc[new, "option"]))
+
+
+def _by_worth(result: Acceptability) -> pd.DataFrame:
+    """A row for each worth of a cure, a column for each strategy."""
+    texts = [format_value(v, "share") for v in result.table["estimate"]]
+    table = result.table.assign(
+        willingness_to_pay=[format_value(v, "money") for v in result.table["willingness_to_pay"]]
+    )
+    return across(
+        table, rows="willingness_to_pay", columns="option", texts=texts, head="What an extra cure is worth"
     )
 
 
@@ -109,7 +171,7 @@ def best_by_price(month: Month) -> Result:
 @part
 def knowing_more(month: Month) -> Result:
     """What knowing more before choosing would be worth."""
-    return month.shared("knowing more", lambda: _knowing_more(month))
+    return on_page(month.shared("knowing more", lambda: _knowing_more(month)), _knowing)
 
 
 def _knowing_more(month: Month) -> Result:
@@ -162,14 +224,14 @@ def _knowing_more(month: Month) -> Result:
     more, worth = f"{shown['n_total']:,.0f} more accounts", shown["estimate"]
     seen = minimum_detectable_effect(int(shown["n_arm"]), **sizes).table["effect"].iloc[0]
     says = (
-        f"{found.names[arm].capitalize()} brings {format_value(float(means[arm] - means[0]), 'money2')} more per "
-        f"account than {found.names[0]} (standard error {format_value(error, 'money2')}), and is the best choice in "
-        f"{format_value(share, 'share')} of {DRAWS:,} draws.",
         f"The next experiment is of {more}, the size at which it is worth most: {format_value(worth, 'money')} net."
         if best is not None
         else f"No further experiment is worth its cost, against choosing today. The answer of the one shown, {more}, is "
         f"worth {format_value(shown['gain'], 'money')} to the accounts that come after it; those in the arm that looks "
         f"worse today would forgo {format_value(shown['forgone'], 'money')}.",
+        f"{found.names[arm].capitalize()} brings {format_value(float(means[arm] - means[0]), 'money2')} more per "
+        f"account than {found.names[0]} (standard error {format_value(error, 'money2')}), and is the best choice in "
+        f"{format_value(share, 'share')} of {DRAWS:,} draws.",
         f"On its own it would tell a difference of {format_value(float(seen), 'money2')} per account from none (power "
         "80 %).",
         f"A month, {coming:,.0f} accounts of the tested strategies fall past due, and {pace:,.0f} can enter the test; "
@@ -191,6 +253,15 @@ def _knowing_more(month: Month) -> Result:
         },
         notes=says,
     )
+
+
+def _knowing(made: Result) -> pd.DataFrame:
+    heads = {
+        "Months": "Known after months",
+        "Net benefit": f"Net over {STANDS} months",
+        "A month": "All accounts, a month",
+    }
+    return plain(made, made.table, heads, estimate="Worth per account")
 
 
 # What could be done

@@ -141,7 +141,9 @@ def _laid(month: Month) -> pd.DataFrame | None:
 def _dressed(found: BreakEven, frame: pd.DataFrame, treated: list[Treated], notes: list[str]) -> BreakEven:
     """The table with the grades, and what leaving the smallest amounts alone would save a month."""
     table = found.table.copy()
-    saved, says = [], []
+    saved: list[tuple[float, ...]] = []
+    says: list[str] = []
+    unknown: list[str] = []
     for row, share, one in zip(table.to_dict("records"), frame["share"], treated):
         owed = one.rows["amount"].to_numpy()
         below = owed[owed < row["conf_low"]] if np.isfinite(row["conf_low"]) else owed[:0]
@@ -150,7 +152,10 @@ def _dressed(found: BreakEven, frame: pd.DataFrame, treated: list[Treated], note
             saved.append((len(below) / WINDOW_MONTHS, *(v / WINDOW_MONTHS for v in worth)))
         else:
             saved.append((math.nan,) * 4)
-        says.append(f"{row['channel'].capitalize()} ({row['from']}): {row['reading']}")
+        if np.isfinite(row["estimate"]) or np.isfinite(row["conf_low"]):
+            says.append(f"{row['channel'].capitalize()} ({row['from']}): {row['reading']}")
+        else:
+            unknown.append(f"{row['channel']} ({row['from']})")
     table.insert(2, "n", frame["n"].to_numpy())
     table[list(_SAVED)] = saved
     table["grade"] = frame["grade"].to_numpy()
@@ -162,6 +167,13 @@ def _dressed(found: BreakEven, frame: pd.DataFrame, treated: list[Treated], note
         formats={**found.formats, **dict.fromkeys(_SAVED, "hidden"), "n": "count", "cost": "money2"},
         notes=(
             *says,
+            *(
+                [
+                    f"Not known of {', '.join(unknown)}: there is no effect to go by. What it would need is told."
+                ]
+                if unknown
+                else []
+            ),
             *notes,
             f"Number and cost: accounts treated in the last {WINDOW_MONTHS} months, all actions of the channel in the "
             "follow-up, and the complaints that followed it within a week; an account that pays before it is reached "

@@ -26,6 +26,7 @@ from collectlab.policy.agencies import load_agencies
 from collectlab.policy.options import Figure, Option
 from collectlab.report.chapters import caused, trials
 from collectlab.report.chapters.asked import plans, questions
+from collectlab.report.chapters.shown import across, cells, on_page
 from collectlab.report.month import WINDOW_MONTHS, Month
 from collectlab.report.parts import part
 
@@ -126,20 +127,46 @@ def over_time(month: Month) -> Result:
     found = value(month)
     last = found.differences[found.differences["day"] == LONG]
     notes = [
-        f"{row.strategy} less {found.control} by day {LONG}, {_MORE[row.measure]}: {format_value(row.estimate, 'money')} "
+        f"{str(row.strategy).capitalize()} less {found.control} by day {LONG}, {_MORE[row.measure]}: {format_value(row.estimate, 'money')} "
         f"({format_value(row.conf_low, 'money')} to {format_value(row.conf_high, 'money')}) per account."
         for row in last.itertuples()
         if row.measure in _MORE and pd.notna(row.estimate)
     ]
     table = found.table
     kept = table["measure"].isin(["net", "society"]) | (table["day"] % 30 == 0)
-    return dataclasses.replace(
+    made = dataclasses.replace(
         found,
         table=table[kept],
         estimand="Mean present value by day t per account of the test, from its first day past due; arms drawn by lot",
-        notes=(*notes, *found.notes),
+        notes=(_surely(last, str(found.control)), *notes, *found.notes),
         formats={"day": "hidden"},
     )
+    return on_page(made, _at_the_end)
+
+
+def _at_the_end(found: PresentValue) -> pd.DataFrame:
+    """Each measure at the end of the curve, the strategies side by side."""
+    words = PresentValue.display_table(found)["Measure"]
+    last = found.table[found.table["day"] == found.table["day"].max()].reset_index(drop=True)
+    last = last.assign(measure=words.to_numpy())
+    return across(
+        last,
+        rows="measure",
+        columns="strategy",
+        texts=cells(last, "money"),
+        head=f"Per account, by day {LONG}",
+    )
+
+
+def _surely(rows: pd.DataFrame, control: str) -> str:
+    """Whether an arm is worth more than the control, in a sentence."""
+    net = rows[(rows["measure"] == "net") & rows["conf_low"].notna()]
+    better, worse = net[net["conf_low"] > 0], net[net["conf_high"] < 0]
+    said = [f"{r.strategy} is worth surely more than {control}" for r in better.itertuples()]
+    said += [f"{r.strategy} is worth surely less than {control}" for r in worse.itertuples()]
+    if not said:
+        return f"No strategy of the test is surely worth more or less than {control}: the difference is within noise."
+    return f"By day {LONG} {'; '.join(said)}."
 
 
 _MORE = {"net": "net for the bank", "society": "net for society"}
@@ -279,7 +306,26 @@ def _pace(month: Month, control: str) -> float:
 @part(picture=False)
 def added(month: Month) -> Result:
     """What the strategies add to what would have been paid anyway"""
-    return increments(month)
+    found = increments(month)
+    net = found.table[found.table["measure"] == "net"]
+    sure = [f"{r.arm} against {r.control}" for r in net.itertuples() if r.conf_low > 0 or r.conf_high < 0]
+    means = (
+        f"Beyond noise, in net: {'; '.join(sure)}."
+        if sure
+        else "Nothing beyond noise: no strategy surely adds net money over the one it is compared with."
+    )
+    return on_page(dataclasses.replace(found, notes=(means, *found.notes)), _side_by_side)
+
+
+def _side_by_side(found: Incremental) -> pd.DataFrame:
+    """Each measure in a row, each comparison in a column; what cannot be told says so."""
+    large = found.table[["estimate", "conf_low", "conf_high"]].abs().max(axis=1) >= 100
+    units = found.table["unit"].mask(large & (found.table["unit"] == "money2"), "money")
+    table = found.table.assign(measure=Incremental.display_table(found)["Measure"].to_numpy(), unit=units)
+    reading = [str(r) if str(r).startswith("no ratio") else "" for r in table["reading"]]
+    texts = [r or text for r, text in zip(reading, cells(table, found.unit))]
+    columns = [f"{a} against {c} ({e})" for a, c, e in zip(table["arm"], table["control"], table["evidence"])]
+    return across(table.assign(compared=columns), rows="measure", columns="compared", texts=texts)
 
 
 @part
