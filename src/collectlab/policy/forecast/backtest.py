@@ -14,7 +14,7 @@ from collectlab.core.plots import PALETTE, legend, new_axes, titled
 from collectlab.core.results import Result
 from collectlab.policy.forecast.history import BUCKETS, History, history
 from collectlab.policy.forecast.model import LAST_STEPS, MIN_STEPS
-from collectlab.policy.forecast.result import MEASURES, SEED, WORDS, forecast, in_words
+from collectlab.policy.forecast.result import MEASURES, MOST_MONTHS, SEED, WORDS, forecast, in_words
 from collectlab.policy.forecast.rivals import RIVALS
 
 if TYPE_CHECKING:
@@ -165,10 +165,19 @@ def backtest(
     >>> test.table[["ahead", "method", "forecasts"]].head(3).values.tolist()
     [[1, 'roll-forward', 4], [1, 'naive', 4], [1, 'seasonal naive', 4]]
     """
-    if unknown := [m for m in measures if m not in MEASURES]:
-        raise FrameError(f"measures holds {first_few(unknown)}. Allowed: {', '.join(MEASURES)}.")
-    if isinstance(origins, bool) or not isinstance(origins, int) or not 1 <= origins <= 600:
-        raise FrameError(f"origins is {origins!r}. Allowed: whole months from 1 to 600.")
+    measures = [measures] if isinstance(measures, str) else list(measures)
+    at = [at] if isinstance(at, (int, float)) else at
+    faults = []
+    if not measures or (unknown := [m for m in measures if m not in MEASURES]):
+        faults.append(f"measures holds {first_few(unknown) if measures else 'none'}. Allowed: {', '.join(MEASURES)}.")
+    for name, value, most in (("origins", origins, 600), ("months", months, MOST_MONTHS)):
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not whole or not 1 <= value <= most:
+            faults.append(f"{name} is {value!r}. Allowed: whole months from 1 to {most}.")
+    if not faults and at is not None and (odd := [h for h in at if h not in range(1, months + 1)]):
+        faults.append(f"at holds {first_few(odd)}. Allowed: whole months from 1 to {months}.")
+    if faults:
+        raise FrameError(faults)
     counted = book if isinstance(book, History) else history(book, buckets=buckets)
     places = origins_of(counted, origins, FIRST_STEPS)
     if not places:

@@ -14,7 +14,7 @@ from collectlab.book.episodes import bucket_labels
 from collectlab.core import engine
 from collectlab.core.columns import flag, month_number, month_text, row_count, whole_money, whole_sum
 from collectlab.core.engine import collect, same_engine
-from collectlab.core.errors import FrameError, NotAvailable
+from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.jackknife import sums_at
 from collectlab.measures.roll_count import ABSORBING, whole_bounds
 from collectlab.measures.snapshots import CENTS, by_month, is_book
@@ -135,7 +135,8 @@ def history(book: Any, *, buckets: Sequence[int] = BUCKETS) -> History:
     Raises
     ------
     FrameError, NotAvailable
-        A column is missing or of the wrong type; the buckets do not rise; there are no snapshots.
+        A column is missing or of the wrong type; the buckets do not rise; an account stands twice on a day; there are
+        no snapshots.
 
     Examples
     --------
@@ -174,6 +175,19 @@ def history(book: Any, *, buckets: Sequence[int] = BUCKETS) -> History:
     )
     if cells.empty:
         raise NotAvailable("there are no snapshots of open accounts, so nothing can be forecast.")
+    twice = collect(
+        rows.group_by("id", "month")
+        .agg(n=row_count())
+        .filter(nw.col("n") > 1)
+        .select("id")
+        .sort("id")
+        .head(6)
+    )["id"]
+    if len(twice):
+        raise FrameError(
+            f"accounts have several snapshots on one day (account {first_few(twice.astype(str).tolist())}). "
+            "Allowed: one row an account and date; which one holds cannot be told."
+        )
     seen = collect(rows.select("month").group_by("month").agg(n=row_count()))["month"]
     months = np.sort(seen.to_numpy(int))
     at = (np.searchsorted(months, cells["month"]), cells["state"].to_numpy(int), cells["to"].to_numpy(int))

@@ -100,7 +100,7 @@ def last_forecast(
     ('2026-10', ['2026-09', '2026-07'])
     """
     check_level(conf_level)
-    ahead = list(dict.fromkeys(ahead))
+    ahead = [ahead] if isinstance(ahead, (int, float)) else list(dict.fromkeys(ahead))
     if not ahead or any(
         isinstance(a, bool) or not isinstance(a, (int, np.integer)) or not 1 <= a <= 60 for a in ahead
     ):

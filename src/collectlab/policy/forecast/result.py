@@ -61,7 +61,7 @@ class Forecast(Result):
 
     def at(self, ahead: int | Sequence[int]) -> pd.DataFrame:
         """The rows of so many months ahead; no further than was forecast."""
-        asked = [ahead] if isinstance(ahead, int) else list(ahead)
+        asked = [ahead] if isinstance(ahead, (int, float)) else list(ahead)
         most = int(self.table["ahead"].max())
         if odd := [a for a in asked if a not in range(1, most + 1)]:
             raise FrameError(f"ahead is {odd[0]!r}. Allowed: whole months from 1 to {most}.")
@@ -208,6 +208,8 @@ def forecast(
         )
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high
     ]  # fmt: skip
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        faults.append(f"seed is {seed!r}. Allowed: a whole number ≥ 0.")
     if faults:
         raise FrameError(faults)
     counted = book if isinstance(book, History) else history(book, buckets=buckets)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydantic import Field
 
 from collectlab.core.errors import FrameError, ParamsError
@@ -53,7 +54,15 @@ class Acting:
     source: str = "an assumption"
 
     def __post_init__(self) -> None:
-        faults = []
+        names = ("cost", "effect", "effect_low", "effect_high", "loss", "given_off", "warned_share")
+        faults = [
+            f"{name} is {value!r}. Allowed: a number."
+            for name in names
+            if not isinstance(value := getattr(self, name), (int, float, np.number))
+            or isinstance(value, bool)
+        ]
+        if faults:
+            raise FrameError(faults)
         if not 0 <= self.effect_low <= self.effect <= self.effect_high <= 1:
             faults.append(
                 f"effect is {self.effect:g}, from {self.effect_low:g} to {self.effect_high:g}. "

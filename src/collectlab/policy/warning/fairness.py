@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, NotAvailable, first_few
-from collectlab.core.jackknife import GROUPS, jackknife, shares, sums_at
+from collectlab.core.jackknife import GROUPS, check_level, jackknife, shares, sums_at
 from collectlab.core.results import Result
+from collectlab.measures.worth.checks import plain_number
 from collectlab.policy.warning.bands import bands_of
+from collectlab.policy.warning.checks import check_kind, names_of
 from collectlab.policy.warning.figures import FIGURES, replicates, with_intervals
 from collectlab.policy.warning.validate import Validation
 
@@ -55,7 +57,10 @@ def fairness(
     --------
     >>> fairness(validation, ["gender", "age"]).table  # doctest: +SKIP
     """
-    if not 0 < warned_share < 1:
+    check_kind(validation, Validation, "validation", "a validation, as rolling gives it")
+    check_level(conf_level)
+    attributes = names_of(attributes, "attributes")
+    if not 0 < plain_number(warned_share) < 1:
         raise FrameError(f"warned_share is {warned_share!r}. Allowed: between 0 and 1, such as 0.1.")
     scored = validation.scored
     there = [a for a in attributes if a in scored]

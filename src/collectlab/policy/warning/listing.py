@@ -10,6 +10,7 @@ import pandas as pd
 
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.core.results import Result
+from collectlab.policy.warning.checks import check_kind, rows_of
 from collectlab.policy.warning.features import TARGETS
 from collectlab.policy.warning.model import WarningModel
 
@@ -68,6 +69,8 @@ def warning_list(rows: pd.DataFrame, model: WarningModel, *, top: int = 20) -> W
     """
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise FrameError(f"top is {top!r}. Allowed: whole accounts ≥ 1.")
+    check_kind(model, WarningModel, "model", "a model, as fit_warning gives it")
+    rows = rows_of(rows, "account_id", "month")
     now = rows[rows["month"] == rows["month"].max()].reset_index(drop=True)
     if now.empty:
         raise NotAvailable("there is no account to be warned of.")

@@ -13,6 +13,7 @@ from collectlab.core.errors import FrameError, NotAvailable, ParamsError, first_
 from collectlab.core.jackknife import check_level
 from collectlab.core.results import Result
 from collectlab.policy.warning.bands import Bands, bands_of
+from collectlab.policy.warning.checks import check_target, customers_of, names_of, rows_of
 from collectlab.policy.warning.features import FEATURES, TARGETS
 from collectlab.policy.warning.model_fit import fit_bands
 from collectlab.policy.warning.rows import KEYS, LATER
@@ -57,6 +58,7 @@ class WarningModel:
 
     def codes(self, rows: pd.DataFrame) -> np.ndarray:
         """Each row's band of each feature: int, shape (rows, features)."""
+        rows = rows_of(rows)
         names = [b.feature.name for b in self.bands]
         if missing := [n for n in names if n not in rows]:
             raise FrameError(f"rows lack {first_few(missing)}. Needed: {first_few(names, 30)}.")
@@ -64,15 +66,16 @@ class WarningModel:
 
     def score(self, rows: pd.DataFrame) -> np.ndarray:
         """The chance of the event for each row, as the model sees it: float, shape (rows,)."""
-        total = np.full(len(rows), self.intercept)
-        for weights, code in zip(self.weights, self.codes(rows).T):
+        codes = self.codes(rows)
+        total = np.full(len(codes), self.intercept)
+        for weights, code in zip(self.weights, codes.T):
             total += weights[code]
         return 1 / (1 + np.exp(-total))
 
     def contributions(self, rows: pd.DataFrame) -> np.ndarray:
         """What each feature adds to a row's log odds against the average of these rows: shape (rows, features)."""
         parts = np.column_stack([w[c] for w, c in zip(self.weights, self.codes(rows).T)])
-        return parts - parts.mean(axis=0)
+        return parts - parts.mean(axis=0) if len(parts) else parts
 
     def drivers(self, conf_level: float = 0.95) -> Drivers:
         """Odds ratios of each band against the feature's reference, others held equal.
@@ -154,10 +157,14 @@ def usable(
     >>> usable(rows, "falls", forbidden=["gender"])
     ['past_due_12']
     """
+    check_target(target)
+    rows = rows_of(rows)
+    forbidden = names_of(forbidden, "forbidden")
     barred = {f.lower() for f in forbidden}
     if features is None:
         known = [f.name for f in FEATURES.values() if target in f.targets]
         return [name for name in known if name in rows and name.lower() not in barred]
+    features = names_of(features, "features")
     faults: list[str] = []
     if bad := [f for f in features if f.lower() in barred]:
         raise ParamsError(
@@ -222,6 +229,7 @@ def fit_warning(
     >>> model.score(rows.iloc[[0, 199]]).round(3).tolist()
     [0.2, 0.2]
     """
+    rows = rows_of(rows, "outcome")
     names = usable(rows, target, features, forbidden)
     rows = rows[rows["outcome"].notna()]
     y = rows["outcome"].to_numpy(float)
@@ -241,7 +249,7 @@ def fit_warning(
     if not bands:
         raise NotAvailable(f"no feature tells the account-months apart ({first_few(left_out, 10)}).")
     codes = np.column_stack([b.code(rows[b.feature.name]) for b in bands]).astype(np.int64)
-    beta, errors = fit_bands(codes, bands, y, rows["customer_id"])
+    beta, errors = fit_bands(codes, bands, y, customers_of(rows))
     starts = np.cumsum([1, *(len(b.labels) for b in bands)])
     return WarningModel(
         target=target,

@@ -16,6 +16,7 @@ from collectlab.core.columns import day_number, flag
 from collectlab.core.engine import collect, fetch
 from collectlab.core.errors import FrameError, NotAvailable, first_few, nearest
 from collectlab.measures.snapshots import CENTS, as_date, by_month, is_book, snapshots_of
+from collectlab.policy.warning.checks import names_of
 from collectlab.policy.warning.features import FEATURES, TARGETS
 from collectlab.policy.warning.rows_events import events_of
 
@@ -81,6 +82,10 @@ def warning_rows(
     [[24312.0, 0.0, 0.0], [24313.0, 1.0, 0.0]]
     """
     _check(target, buckets)
+    columns = names_of(columns, "columns")
+    for name, day in (("since", since), ("until", until)):
+        if day is not None and not isinstance(day, (str, dt.date)):
+            raise FrameError(f"{name} is {day!r}. Allowed: a date, such as 2026-10-31.")
     base = _snapshots(book, until, columns)
     if base.month.min() == base.month.max():
         raise NotAvailable("the book has one month only; a warning is learned from what came a month later.")
@@ -129,6 +134,7 @@ def _check(target: str, buckets: Sequence[int]) -> None:
         near = nearest(str(target), TARGETS)
         hint = f" Did you mean {near[0]}?" if near else ""
         faults.append(f"target is {target!r}.{hint} Allowed: {', '.join(TARGETS)}.")
+    buckets = buckets if isinstance(buckets, Sequence | np.ndarray) else [buckets]
     whole = all(isinstance(b, (int, np.integer)) and not isinstance(b, bool) and b >= 1 for b in buckets)
     if len(buckets) < 2 or not whole or list(buckets) != sorted(set(buckets)):
         faults.append(

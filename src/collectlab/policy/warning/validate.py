@@ -11,9 +11,10 @@ import pandas as pd
 
 from collectlab.core.columns import month_text
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.core.jackknife import GROUPS, jackknife, shares, sums_at
+from collectlab.core.jackknife import GROUPS, check_level, jackknife, shares, sums_at
 from collectlab.core.plots import PALETTE, STYLE, legend, new_axes, percent_axis, titled
 from collectlab.core.results import Result
+from collectlab.policy.warning.checks import names_of, rows_of
 from collectlab.policy.warning.features import FEATURES, SIMPLE, TARGETS
 from collectlab.policy.warning.figures import (
     FIGURES,
@@ -146,6 +147,11 @@ def rolling(
     for name, value in (("months", months), ("refit", refit), ("history", history)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise FrameError(f"{name} is {value!r}. Allowed: whole months ≥ 1.")
+    check_level(conf_level)
+    rows = rows_of(rows, "outcome", "month", "customer_id")
+    by = names_of(by, "by")
+    if learn is not None and not callable(learn):
+        raise FrameError(f"learn is {learn!r}. Allowed: a function of the rows to learn from.")
     usable(rows, target, features, forbidden)
     known = rows[rows["outcome"].notna()]
     scored = _score(known, target, features, forbidden, months, refit, history, learn)
@@ -217,15 +223,26 @@ def _score(
             if learn is None
             else learn(seen)
         )
-        then = score(seen)
+        then = _chances(score(seen), len(seen))
         for m in block:
             part = known[known["month"] == m]
-            chance = np.clip(score(part), 1e-6, 1 - 1e-6)
+            chance = np.clip(_chances(score(part), len(part)), 1e-6, 1 - 1e-6)
             part = part.assign(
                 chance=chance, rule=np.clip(rule(part), 1e-6, 1 - 1e-6), psi=stability(then, chance)
             )
             parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+def _chances(given: Any, rows: int) -> np.ndarray:
+    """A challenger's chances: one number from 0 to 1 for each row."""
+    chances = np.asarray(given, dtype=float)
+    if chances.shape != (rows,) or not ((chances >= 0) & (chances <= 1)).all():
+        raise FrameError(
+            f"learn: of {rows:,} rows it gives chances of shape {chances.shape}, or some outside 0 to 1 or missing. "
+            "Allowed: one chance from 0 to 1 for each row."
+        )
+    return chances
 
 
 def _compared(scored: pd.DataFrame, y: np.ndarray, group: np.ndarray, conf_level: float) -> pd.DataFrame:

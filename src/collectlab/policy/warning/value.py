@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, NotAvailable
-from collectlab.core.jackknife import GROUPS, jackknife, sums_at
+from collectlab.core.jackknife import GROUPS, check_level, jackknife, sums_at
 from collectlab.core.plots import PALETTE, legend, new_axes, titled, unit_axis
 from collectlab.core.results import Result
+from collectlab.measures.worth.checks import is_above, plain_number
 from collectlab.policy.warning.assumed import Acting
+from collectlab.policy.warning.checks import check_kind, rows_of
 from collectlab.policy.warning.figures import replicates
 from collectlab.policy.warning.validate import Validation
 
@@ -60,12 +62,28 @@ def loss_of_event(scored: pd.DataFrame, *, given_off: float, otherwise: float, m
     Loss
         ``otherwise`` with no standard error where fewer than 30 events, or than 30 charge-offs after them, were followed.
 
+    Raises
+    ------
+    FrameError
+        Shares outside 0 to 1, months below 1, columns that are not there.
+
     Examples
     --------
     >>> none = pd.DataFrame(columns=["chance", "outcome", "balance", "off_after", "seen_after", "customer_id"], dtype=float)
     >>> loss_of_event(none, given_off=0.85, otherwise=0.02).estimate
     0.02
     """
+    faults = [
+        f"{name} is {share!r}. Allowed: a share from 0 to 1."
+        for name, share in (("given_off", given_off), ("otherwise", otherwise))
+        if not 0 <= plain_number(share) <= 1
+    ]
+    if not is_above(months) or months != int(months):
+        faults.append(f"months is {months!r}. Allowed: whole months ≥ 1.")
+    if faults:
+        raise FrameError(faults)
+    needed = ("chance", "outcome", "balance", "off_after", "seen_after", "customer_id")
+    scored = rows_of(scored, *needed)
     rows = scored[(scored["seen_after"] > months) & scored["outcome"].notna() & (scored["balance"] > 0)]
     came = rows["outcome"].to_numpy() == 1
     off = rows["off_after"].between(1, months + 1).to_numpy()
@@ -177,6 +195,9 @@ def value_of_acting(
     --------
     >>> value_of_acting(validation, acting=params.acting("falls", "2026-10-31")).saving["estimate"]  # doctest: +SKIP
     """
+    check_kind(validation, Validation, "validation", "a validation, as rolling gives it")
+    check_kind(acting, Acting, "acting", "load_warning(warning.yml).acting(target, date), or Acting(…)")
+    check_level(conf_level)
     scored = validation.scored
     if "balance" not in scored:
         raise NotAvailable(
@@ -186,6 +207,8 @@ def value_of_acting(
     if thresholds is None:
         thresholds = sorted({float(f"{np.quantile(chance, 1 - s):.2g}") for s in SHARES}, reverse=True)
         thresholds = [t for t in thresholds if 0 < t < 1]
+    elif not isinstance(thresholds, Sequence | np.ndarray):
+        raise FrameError(f"thresholds is {thresholds!r}. Allowed: a list of chances between 0 and 1.")
     elif bad := [t for t in thresholds if not (isinstance(t, (int, float)) and 0 < t < 1)]:
         raise FrameError(f"thresholds: {', '.join(map(str, bad[:5]))}. Allowed: chances between 0 and 1.")
     if loss is None:
