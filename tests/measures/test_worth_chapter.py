@@ -48,7 +48,7 @@ def test_the_parts_on_a_test(this):
         assert value["net"] == pytest.approx(value["paid"] - costs)
         assert value["society"] == pytest.approx(value["net"] - value["debtor"])
     assert shown.result.notes[0].endswith("within noise.")
-        assert "less champion by day 180, net for the bank" in shown.result.notes[1]
+    assert "less champion by day 180, net for the bank" in shown.result.notes[1]
     found = worth.added(month)
     drawn = found.table[found.table["arm"] == "challenger"].set_index("measure")
     net, money, cost = (drawn.loc[m, "estimate"] for m in ("net", "money", "cost"))
