@@ -22,7 +22,7 @@ from collectlab.core.engine import collect
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.core.results import Result
 from collectlab.measures.groups import by_keys, groups_of
-from collectlab.measures.snapshots import CENTS, by_month, snapshots_of
+from collectlab.measures.snapshots import CENTS, by_month, check_days, snapshots_of
 from collectlab.policy.provisions_scheme import Scheme, load_schemes
 
 __all__ = ["STEPS", "Bridge", "Scheme", "classified", "load_schemes", "provision_bridge"]
@@ -78,6 +78,8 @@ def classified(
     >>> [scheme.classes[k] for k in rows["class"]]
     ['stage_1', 'stage_2', 'stage_3', 'stage_3', 'stage_3', 'stage_3']
     """
+    if not isinstance(scheme, Scheme):
+        raise FrameError(f"scheme is a {type(scheme).__name__}. Needed: one of load_schemes(provisions.yml).")
     by = as_list(by)
     frame = snapshots_of(source, by)
     have = frame.collect_schema().names()
@@ -202,6 +204,8 @@ def provision_bridge(
     >>> found.table.loc[found.table["estimate"] != 0, ["step", "estimate"]].values.tolist()
     [['opening', 20.0], ['new', 5.0], ['migrated worse', 230.0], ['closing', 255.0]]
     """
+    if months is not None:
+        check_days(months, "months", "months")
     by = as_list(by)
     rows = classified(source, scheme, by=by, end=end)
     has_money = bool(rows["cents"].notna().any())

@@ -16,12 +16,12 @@ import pandas as pd
 
 from collectlab.core.columns import day_number, day_of
 from collectlab.core.engine import collect
-from collectlab.core.errors import NotAvailable, ParamsError
+from collectlab.core.errors import FrameError, NotAvailable, ParamsError
 from collectlab.core.jackknife import GROUPS, INTERVAL, check_level, jackknife, replicate_of, t_quantile
 from collectlab.core.results import Result
 from collectlab.effects.assigned import first_assignments
 from collectlab.effects.experiment_cells import control_of
-from collectlab.measures.snapshots import CENTS, check_days
+from collectlab.measures.snapshots import CENTS, check_days, is_book
 from collectlab.policy.provisions import Scheme, classified
 
 __all__ = ["ProvisionEffect", "migration_avoided", "provision_effect"]
@@ -97,6 +97,10 @@ def provision_effect(
     """
     check_level(conf_level)
     check_days(horizon, "horizon", "months")
+    if not is_book(book):
+        raise FrameError(
+            f"provision_effect needs a book, as open_book gives it; found a {type(book).__name__}."
+        )
     if not book.has("assignments"):
         raise NotAvailable(
             "what a strategy does to provisions cannot be told: no account was assigned by chance."

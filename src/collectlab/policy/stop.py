@@ -18,12 +18,13 @@ import pandas as pd
 
 from collectlab.core.columns import as_list
 from collectlab.core.engine import collect, require, scan
-from collectlab.core.errors import FrameError, NotAvailable, first_few
+from collectlab.core.errors import FrameError, NotAvailable, ParamsError, first_few
 from collectlab.core.jackknife import check_level
 from collectlab.core.plots import PALETTE, legend, new_axes, reach, titled
 from collectlab.core.results import Result
 from collectlab.core.tables import display_table, format_value
 from collectlab.measures.groups import MISSING, group_labels, own_names
+from collectlab.measures.worth.checks import check_whole, plain_number, with_days, with_numbers
 from collectlab.policy.stop_rows import COURT, ENDS, stop_rows
 from collectlab.policy.stop_segment import NO_COLLATERAL, first_day, segment
 from collectlab.policy.stop_terms import UNSECURED, UNTOLD, Terms, load_terms
@@ -184,6 +185,11 @@ def stopping(
     sell at 120 days 0.35
     """
     check_level(conf_level)
+    if not isinstance(terms, Terms):
+        raise ParamsError(
+            f"terms is a {type(terms).__name__}. Needed: load_terms(folder, date), or Terms(…)."
+        )
+    smallest = check_whole(smallest, "smallest", "accounts", 1_000_000_000)
     names = as_list(by)
     frame = _checked(rows, names, edges)
     points = np.asarray(edges, dtype=float)
@@ -271,19 +277,36 @@ def _checked(rows: Any, by: list[str], edges: Sequence[int]) -> pd.DataFrame:
     require(lazy, *_NEEDED, *by)
     have = lazy.collect_schema().names()
     faults = []
-    if len(edges) < 2 or any(b <= a for a, b in zip(edges, list(edges)[1:])):
-        faults.append(f"edges is {list(edges)}. Allowed: two or more rising days past due.")
+    cuts = [plain_number(e) for e in edges] if isinstance(edges, Sequence | np.ndarray) else []
+    if len(cuts) < 2 or not np.isfinite(cuts).all() or (np.diff(cuts) <= 0).any():
+        faults.append(f"edges is {edges!r}. Allowed: two or more rising days past due.")
     also = [c for c in ("customer_id", "market", *COURT) if c in have]
     frame = collect(lazy.select(*dict.fromkeys([*_NEEDED, *also, *by])))
     if "customer_id" not in frame:
         frame["customer_id"] = frame["account_id"]
+    frame["customer_id"] = (
+        frame["customer_id"]
+        .astype(object)
+        .where(frame["customer_id"].notna(), frame["account_id"].astype(object))
+    )
+    numbers = ["days_past_due", "balance", "next_days", "next_balance", "paid", "cost"]
+    try:
+        frame = with_days(with_numbers(frame, numbers), ["on"])
+    except FrameError as error:
+        raise FrameError([*faults, *error.faults]) from error
     if "market" not in frame:
         frame["market"] = UNSECURED
     for column in COURT:
         frame[column] = frame[column].fillna(0.0) if column in frame else 0.0
     if odd := sorted(set(frame["next"].dropna()) - {"open", *ENDS}):
         faults.append(f"next holds {first_few(odd)}. Allowed: open, {', '.join(ENDS)}.")
-    for column in ("balance", "paid", "cost"):
+    for column in ("paid", "cost"):
+        if (bad := frame[column].isna() & frame["next"].notna()).any():
+            faults.append(f"{column} is missing in {int(bad.sum()):,} rows. Allowed: money ≥ 0.")
+    for column in numbers:
+        if (bad := np.isinf(frame[column])).any():
+            faults.append(f"{column} is infinite in {int(bad.sum()):,} rows. Allowed: finite numbers.")
+    for column in ("balance", "next_balance", "paid", "cost"):
         if (bad := frame[column] < 0).any():
             faults.append(
                 f"{column} < 0 in {int(bad.sum()):,} rows (account_id {first_few(frame.loc[bad, 'account_id'].tolist())}). Allowed: ≥ 0."

@@ -15,7 +15,7 @@ from collectlab.core.engine import collect
 from collectlab.core.errors import FrameError, NotAvailable, first_few
 from collectlab.measures.costs_touch import with_cost
 from collectlab.measures.flows import UNIT
-from collectlab.measures.snapshots import CENTS, by_month
+from collectlab.measures.snapshots import CENTS, by_month, is_book
 from collectlab.policy.stop_terms import SECURED, UNSECURED, UNTOLD
 
 #: What a month may end in, beside staying past due.
@@ -74,6 +74,8 @@ def stop_rows(
     >>> sorted(rows["next"].dropna().unique())
     ['charged_off', 'closed', 'cured', 'open', 'settled', 'sold']
     """
+    if not is_book(book):
+        raise FrameError(f"stop_rows needs a book, as open_book gives it; found a {type(book).__name__}.")
     by = as_list(by)
     if "balance" not in book.columns("snapshots"):
         raise NotAvailable("when to stop needs a balance in the snapshots.")

@@ -12,6 +12,7 @@ import numpy as np
 
 from collectlab.core.errors import ParamsError
 from collectlab.core.params import load_params
+from collectlab.measures.worth.checks import plain_number
 
 SECURED, UNSECURED = "secured", "unsecured"
 #: Debt of which the book does not say whether it is secured: the price is that of unsecured debt.
@@ -61,7 +62,9 @@ class Terms:
     discount: float = 0.0
 
     def __post_init__(self) -> None:
-        faults = []
+        faults = self._no_numbers()
+        if faults:
+            raise ParamsError(faults)
         for name in ("sale_from", "write_off_from", "sale_cost", "write_off_cost", "upkeep", "complaint"):
             if not (np.isfinite(value := getattr(self, name)) and value >= 0):
                 faults.append(f"{name} is {value:g}. Allowed: 0 or more.")
@@ -80,6 +83,27 @@ class Terms:
                     faults.append(f"{market}: a price from {day} days past due. Allowed: days ≥ 0.")
         if faults:
             raise ParamsError(faults)
+
+    def _no_numbers(self) -> list[str]:
+        names = ("sale_from", "write_off_from", "sale_cost", "write_off_cost", "upkeep", "complaint", "tax_rate", "cured_value", "after_write_off", "discount")  # fmt: skip
+        faults = [
+            f"{name} is {value!r}. Allowed: a number."
+            for name in names
+            if (value := getattr(self, name)) is not None and np.isnan(plain_number(value))
+        ]
+        told = "Allowed: market → {days past due from which: price per 1 of balance}."
+        if not isinstance(self.prices, Mapping):
+            return [*faults, f"prices is {self.prices!r}. {told}"]
+        for market, held in self.prices.items():
+            if not isinstance(held, Mapping):
+                faults.append(f"prices of {market} is {held!r}. {told}")
+            elif bad := [
+                k for k, v in held.items() if np.isnan(plain_number(k)) or np.isnan(plain_number(v))
+            ]:
+                faults.append(
+                    f"prices of {market}: no number from {', '.join(map(str, bad))} days on. {told}"
+                )
+        return faults
 
     def price(self, market: np.ndarray, days: np.ndarray) -> np.ndarray:
         """Price per 1 of balance of each debt; missing where it cannot be sold (yet).

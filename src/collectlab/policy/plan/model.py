@@ -66,8 +66,8 @@ def decision_model(
     min_rows : float
         Effective rows from which an action counts as tried in a state.
     draws : int
-        Bootstrap draws of customers. The chances of the actions and the strengths of shrinking stay
-        fixed in them.
+        Bootstrap draws of customers. The chances of the actions and the strengths of shrinking transitions
+        within the two coarsest groups stay fixed in them.
     seed : int
 
     Returns
@@ -253,15 +253,15 @@ def _fit(data: _Data, times: np.ndarray, strength: shrink.Strength | None, minut
     s, a, d = data.shape
     w = data.weight * times
     counts = np.bincount(data.cell * d + data.to, w, s * a * d).reshape(s, a, d)
-    chances, move_by = shrink.transitions(counts, data.layout, strength and strength.move)
+    # in draws, how much the coarsest level is drawn to no difference is found anew: it decides what an action does
+    held = (np.zeros(0), *strength.move[1:]) if strength else None
+    chances, move_by = shrink.transitions(counts, data.layout, held)
     size = counts.sum(axis=2)
     found, by = {}, {}
     for name, value in data.values.items():
         sums = np.bincount(data.cell, w * value, s * a).reshape(s, a)
-        squares = np.bincount(data.cell, w * value**2, s * a).reshape(s, a) if strength is None else None
-        mean, by[name] = shrink.means(
-            size, sums, squares, data.layout, strength.mean[name] if strength else None
-        )
+        squares = np.bincount(data.cell, w * value**2, s * a).reshape(s, a)
+        mean, by[name] = shrink.means(size, sums, squares, data.layout, 2.0 if strength else 1.0)
         found[name] = np.maximum(mean, 0.0)
     found |= {k: _carried(data, w, value, chances) for k, value in data.carried.items()}
     found["agent_hours"] = sum(m / 60 * found[k] for k, m in minutes.items()) + np.zeros((s, a))

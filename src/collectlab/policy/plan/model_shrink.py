@@ -62,6 +62,8 @@ def transitions(
     own = target
     for _ in range(ROUNDS):
         prior, found = _tilted(own, seen, cell, coarse, layout, strength)
+        if strength and len(strength[0]) == 0:  # found anew once
+            strength = (found[0], *strength[1:])
         # the states' own pattern: what all actions together show, less what their mix of actions makes of it
         made = np.einsum("sa,sad->sd", cell, prior)
         size = made.sum(axis=1, keepdims=True)
@@ -83,12 +85,14 @@ def _tilted(own, seen, cell, coarse, layout, strength) -> tuple[np.ndarray, list
         seen_here, like_here = (np.tensordot(member, x, 1) for x in (seen, like))
         size = seen_here.sum(axis=2, keepdims=True)
         like_here = _divided(like_here, like_here.sum(axis=2, keepdims=True))
-        if strength:
+        if strength and len(strength[k]):
             by = strength[k]
         elif k:
             by = np.array([_best(seen_here, like_here)])
         else:
-            by = np.array([_best(x, y) for x, y in zip(seen_here, like_here)])
+            # a draw's counts hold the sample's noise and the draw's: they tell half as much
+            less = 2.0 if strength else 1.0
+            by = np.array([_best(x / less, y) for x, y in zip(seen_here, like_here)])
         drawn = (seen_here + by[:, None, None] * like_here) / (size + by[:, None, None])
         tilt = np.divide(drawn, like_here, out=np.ones_like(drawn), where=like_here > 0)
         prior = prior * np.take_along_axis(
@@ -141,15 +145,16 @@ def _best(counts: np.ndarray, prior: np.ndarray) -> float:
 def means(
     size: np.ndarray,
     sums: np.ndarray,
-    squares: np.ndarray | None,
+    squares: np.ndarray,
     layout: Layout,
-    strength: tuple[float, ...] | None,
+    noise: float = 1.0,
 ) -> tuple[np.ndarray, tuple[float, ...]]:
     """Shrunk means (S, A) from weighted ``size``, ``sums`` and ``squares`` (S, A).
 
     A state's mean over all actions plus what the action adds, by stage and then by each finer level; a cell's own
-    mean is mixed with the result. Without ``strength`` it is, at each level, the ratio of the variance
-    within cells to that between groups, by moments.
+    mean is mixed with the result. How many rows the level above counts for is the ratio of the variance
+    within cells to that between groups, by moments; ``noise`` is 2 in draws, whose sums hold the sample's noise and the
+    draw's.
     """
     group = layout.levels[-1]
     member = _member(group)
@@ -158,28 +163,25 @@ def means(
     overall = total.sum() / max(n_state.sum(), 1e-9)
     of_group = np.where(n_group > 0, t_group / np.maximum(n_group, 1e-9), overall)[group]
     target = (total + STATE_PRIOR * of_group) / (n_state + STATE_PRIOR)
-    within = 0.0
-    if strength is None:
-        assert squares is not None
-        own = _divided(sums, size)
-        within = max(float((squares - size * own**2).sum() / max((size - 1).clip(0).sum(), 1)), 0.0)
+    own = _divided(sums, size)
+    within = max(float((squares - size * own**2).sum() / max((size - 1).clip(0).sum(), 1)), 0.0)
     common, mix = target, size / np.maximum(n_state, 1e-9)[:, None]
     for _ in range(ROUNDS + 1):
         prior, found = np.repeat(common[:, None], size.shape[1], axis=1), []
         for k, level in enumerate((*layout.levels, np.arange(len(size)))):
             many = _member(level)
             n, excess = many @ size, many @ (sums - size * prior)
-            by = strength[k] if strength else _ratio(n, excess, within)
+            by = _ratio(n, excess, within, noise)
             prior = prior + (excess / (n + by))[level]
             found.append(by)
         common = common + np.where(n_state > 0, target - (mix * prior).sum(axis=1), 0.0)
     return prior, tuple(found)
 
 
-def _ratio(n: np.ndarray, excess: np.ndarray, within: float) -> float:
+def _ratio(n: np.ndarray, excess: np.ndarray, within: float, noise: float) -> float:
     """Variance within ÷ between: rows that the level above counts for."""
     used = n >= 2
     between = float(
-        ((excess**2 / np.maximum(n, 1e-9))[used] - within).sum() / max(float(n[used].sum()), 1e-9)
+        ((excess**2 / np.maximum(n, 1e-9))[used] - noise * within).sum() / max(float(n[used].sum()), 1e-9)
     )
     return float(np.clip(within / between, _LEAST, _MOST)) if between > 0 else _MOST
