@@ -168,7 +168,7 @@ def means(
     common, mix = target, size / np.maximum(n_state, 1e-9)[:, None]
     for _ in range(ROUNDS + 1):
         prior, found = np.repeat(common[:, None], size.shape[1], axis=1), []
-        for k, level in enumerate((*layout.levels, np.arange(len(size)))):
+        for level in (*layout.levels, np.arange(len(size))):
             many = _member(level)
             n, excess = many @ size, many @ (sums - size * prior)
             by = _ratio(n, excess, within, noise)
