@@ -42,8 +42,9 @@ def _brief(found: Result) -> pd.DataFrame:
     """In the words of the page: what a treatment costs, what it does, and from which amount on it pays."""
     grade = [str(g).removesuffix(" from this book") for g in found.table["grade"]]
     heads = {"Number": "Accounts treated", "Cost": "Cost per account", "Median owed": "Owed (median)",
-             "Effect needed": "Effect needed there", "From": "From when"}  # fmt: skip
-    return plain(found, found.table.assign(grade=grade), heads)
+             "Effect needed": "Effect needed there"}  # fmt: skip
+    channel = [f"{c}, {f}" for c, f in zip(found.table["channel"], found.table["from"])]
+    return plain(found, found.table.assign(grade=grade, channel=channel).drop(columns="from"), heads)
 
 
 # The decision of the test

@@ -19,6 +19,8 @@ from collectlab.report.parts import minimum_cell, part
 
 #: Months ahead that the tables show.
 SHOWN, BUCKETS_SHOWN, TESTED = (1, 3, 6, 12), (3, 12), (1, 3, 6)
+#: Of these, the months that fit the page.
+ON_PAGE = (1, 3, 12)
 #: Months past that a chart shows.
 PAST = 24
 
@@ -45,7 +47,8 @@ def _outlook(made: Forecast) -> str:
 
 
 def _by_month(made: Forecast) -> pd.DataFrame:
-    table = made.table.assign(measure=made.table["measure"].map(WORDS))
+    table = made.table[made.table["ahead"].isin(ON_PAGE)]
+    table = table.assign(measure=table["measure"].map(WORDS))
     return across(table, rows="measure", columns="month", texts=cells(table, "number"))
 
 

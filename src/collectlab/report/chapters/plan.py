@@ -115,7 +115,7 @@ def states(month: Month) -> Result:
         notes=(
             means,
             f"Shown: the groups that would change, those that gain most first, and of those kept the {KEPT_SHOWN} that gain "
-            "most; all stand in the file. Account-months: those in the log.",
+            "most; all stand in the file, with the account-months behind each.",
             f"Limits: {limited}. Accounts are told apart by days past due, amount, score and whether they were reached in "
             "90 days; a group holds the states of a band that the best plan gives more of the same strategy.",
             "The intervals are each group's own; the decision allows for the number of groups.",
@@ -139,8 +139,8 @@ def _groups(made: Result) -> pd.DataFrame:
     table = made.table.sort_values("estimate", ascending=False, kind="stable")
     kept = table["decision"].str.startswith("keep")
     table = pd.concat([table[~kept].head(CHANGED_SHOWN), table[kept].head(KEPT_SHOWN)])
-    heads = {"Strategy": "More of", "Account months": "Account-months", "Now": "Now by", "Plan": "Planned"}
-    return plain(made, table, heads)
+    heads = {"Strategy": "More of", "Now": "Now by", "Plan": "Planned"}
+    return plain(made, table.drop(columns="account_months"), heads)
 
 
 @part(picture=False)

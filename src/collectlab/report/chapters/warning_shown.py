@@ -115,9 +115,9 @@ def by_threshold(found: Value) -> pd.DataFrame:
 
 
 def alike(made: Result) -> pd.DataFrame:
-    """Each figure with its interval in one cell."""
+    """Each figure with its interval in one cell; how well each group is ranked stands in the file."""
     at = ("observed_to_expected", "observed_to_expected_from", "observed_to_expected_to")
-    table = in_cells(made.table, ("AUC", "AUC_from", "AUC_to"), at)
+    table = in_cells(made.table.drop(columns=["AUC", "AUC_from", "AUC_to"]), at)
     table = in_cells(table, ("false_alarms", "false_alarms_from", "false_alarms_to"), kind="share")
     heads = {"Number": "Account-months", "Observed to expected": "Came true ÷ foretold"}
-    return plain(made, table, heads, AUC="text", observed_to_expected="text", false_alarms="text")
+    return plain(made, table, heads, observed_to_expected="text", false_alarms="text")

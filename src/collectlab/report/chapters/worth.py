@@ -319,7 +319,7 @@ def added(month: Month) -> Result:
 
 def _side_by_side(found: Incremental) -> pd.DataFrame:
     """Each measure in a row, each comparison in a column; what cannot be told says so."""
-    large = found.table[["estimate", "conf_low", "conf_high"]].abs().max(axis=1) >= 100
+    large = found.table[["estimate", "conf_low", "conf_high"]].abs().max(axis=1) >= 10
     units = found.table["unit"].mask(large & (found.table["unit"] == "money2"), "money")
     table = found.table.assign(measure=Incremental.display_table(found)["Measure"].to_numpy(), unit=units)
     reading = [str(r) if str(r).startswith("no ratio") else "" for r in table["reading"]]
