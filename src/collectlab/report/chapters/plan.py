@@ -91,8 +91,12 @@ def states(month: Month) -> Result:
     minimum = minimum_cell(month)
     table["now"] = [rough(w, n, minimum) for w, n in zip(table["now"], table["account_months"])]
     table["decision"] = [
-        "keep: within noise" if kept else "change" if sure else "change, as part of the whole"
-        for kept, sure in zip(table["kept_back"], table["proven"])
+        ("keep: not sure as one of many" if low > 0 else "keep: within noise")
+        if kept
+        else "change"
+        if sure
+        else "change, as part of the whole"
+        for kept, sure, low in zip(table["kept_back"], table["proven"], table["conf_low"])
     ]
     names = ["band", "more", "account_months", "now", "plan", "decision"]
     table = table[[*names, "estimate", "std_error", "conf_low", "conf_high"]]
@@ -103,7 +107,7 @@ def states(month: Month) -> Result:
         f"Of {len(table)} groups {put} would change; in the others nothing is gained beyond noise, and the strategy in "
         "force stays. A group that changes as part of the whole is not sure on its own."
         if put
-        else f"Nothing changes: in none of {len(table)} groups is a gain beyond noise, so the strategy in force stays."
+        else f"Nothing changes: no gain is beyond noise once all {len(table)} groups are looked at, so the strategy in force stays."
     )
     made = Result(
         table=table,
