@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from collectlab.core.errors import FrameError, NotAvailable, first_few
+from collectlab.measures.worth.prices import check_rate
 from collectlab.policy.plan import model_shrink as shrink
+from collectlab.policy.plan.checks import checked_rows, whole_from
 from collectlab.policy.plan.model_class import DecisionModel, Draws, net
 from collectlab.policy.plan.model_weights import row_weights
 from collectlab.policy.plan.rows import CHANNELS, COUNTED, EXITS, FAILED
@@ -92,12 +94,10 @@ def decision_model(
     True
     """
     needed = ["customer_id", "on", "days_past_due", "action", "state", "next_state", "entry", *COUNTED]
-    if missing := [c for c in needed if c not in rows]:
-        raise FrameError(f"no column {first_few(missing)}. Needed: rows as decision_rows gives them.")
-    if not 0 <= annual_rate <= 1:
-        raise FrameError(f"annual_rate is {annual_rate}. Allowed: 0 to 1.")
-    keys = [c for c in ("account_id", "on") if c in rows]
-    known = rows[rows["action"].notna()].sort_values(keys, kind="stable", ignore_index=True)
+    rows = checked_rows(rows, needed, COUNTED)
+    check_rate(annual_rate, "annual_rate")
+    draws, seed = whole_from(draws, "draws", 0, 10_000), whole_from(seed, "seed", 0, 2**63)
+    known = rows[rows["action"].notna()].reset_index(drop=True)
     used = known["next_state"].notna().to_numpy()
     if not used.any():
         raise NotAvailable("no overdue account under a known strategy is seen a month later.")
@@ -259,6 +259,9 @@ def _fit(data: _Data, times: np.ndarray, strength: shrink.Strength | None, minut
     size = counts.sum(axis=2)
     found, by = {}, {}
     for name, value in data.values.items():
+        if not value.any():
+            found[name], by[name] = np.zeros((s, a)), ()
+            continue
         sums = np.bincount(data.cell, w * value, s * a).reshape(s, a)
         squares = np.bincount(data.cell, w * value**2, s * a).reshape(s, a)
         mean, by[name] = shrink.means(size, sums, squares, data.layout, 2.0 if strength else 1.0)

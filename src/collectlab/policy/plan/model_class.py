@@ -130,6 +130,17 @@ class DecisionModel:
         >>> model.states, model.actions
         (('s1',), ('a1', 'a2'))
         """
+        given = {
+            "move": move, "leave": leave, "reward": reward, "inflow": inflow, "in_force": in_force, "paid": paid,
+            "cost": cost, "stock": stock, "discount": discount,
+        }  # fmt: skip
+        if not isinstance(uses or {}, Mapping):
+            raise FrameError(f"uses is {uses!r}. Allowed: use → numbers (S, A).")
+        given |= {f"uses[{k!r}]": v for k, v in (uses or {}).items()}
+        if odd := [name for name, values in given.items() if values is not None and not _numbers(values)]:
+            raise FrameError(
+                f"{first_few(odd)}: no numbers. Allowed: arrays of numbers, as the attributes say."
+            )
         move, leave = np.asarray(move, float), np.asarray(leave, float)
         reward = np.asarray(reward, float)
         if move.ndim != 3 or leave.ndim != 3 or reward.ndim != 2:
@@ -187,6 +198,13 @@ class DecisionModel:
         return replace(self, reward=net(counted, prices), draws=draws, prices=dict(prices))
 
 
+def _numbers(values: Any) -> bool:
+    try:
+        return np.asarray(values).dtype.kind not in "US" and np.asarray(values, float) is not None
+    except (TypeError, ValueError):
+        return False
+
+
 def net(counted: Mapping[str, Any], prices: Mapping[str, float]) -> Any:
     """paid − cost − Σ price × use; without ``paid`` where ``unpaid`` has a price: both are the same money."""
     paid = 0.0 if prices.get("unpaid") else counted["paid"]
@@ -208,6 +226,9 @@ def _faults(model: DecisionModel) -> list[str]:
         for name, (value, shape) in shapes.items()
         if np.shape(value) != shape
     ]
+    for what, names in (("states", model.states), ("actions", model.actions), ("exits", model.exits)):
+        if twice := sorted({str(n) for n in names if names.count(n) > 1}):
+            faults.append(f"{what}: {first_few(twice)} stands more than once. Allowed: each name once.")
     if not s or not a:
         faults.append("the model has no state or no action.")
     if faults:

@@ -22,6 +22,8 @@ from collectlab.core.engine import same_engine
 from collectlab.core.errors import FrameError, NotAvailable
 from collectlab.measures.costs_touch import contact_made, with_cost
 from collectlab.measures.flows import UNIT
+from collectlab.measures.snapshots import is_book
+from collectlab.policy.plan.checks import day_or_none
 from collectlab.policy.plan.states import States
 
 __all__ = ["CHANNELS", "COUNTED", "EXITS", "States", "decision_rows"]
@@ -101,6 +103,11 @@ def decision_rows(
     >>> sorted(rows["action"].dropna().unique())
     ['challenger', 'champion', 'intensive', 'standard']
     """
+    if not is_book(book):
+        raise FrameError(f"decision_rows needs a book, as open_book gives it; found a {type(book).__name__}.")
+    if not isinstance(states, States):
+        raise FrameError(f"states is {states!r}. Allowed: States(…).")
+    since, until = day_or_none(since, "since"), day_or_none(until, "until")
     if not book.has("assignments"):
         raise NotAvailable("a plan needs the table assignments: which strategy each account was under.")
     rows = _snapshots(book)
@@ -124,7 +131,7 @@ def decision_rows(
     _next(rows)
     _action(rows, book)
     _what_came(rows, book, unit_costs)
-    first, last = (None if d is None else day_of(_date(d)) for d in (since, until))
+    first, last = (None if d is None else day_of(d) for d in (since, until))
     kept = np.ones(len(rows), bool)
     kept &= rows["day"].to_numpy() >= (first if first is not None else -1)
     kept &= rows["day"].to_numpy() <= (last if last is not None else _DAYS)
@@ -134,10 +141,6 @@ def decision_rows(
 
 
 _INNER = ("day", "month", "first", "exit", "outcome", "owed", "until", "amount_at_entry")
-
-
-def _date(day: dt.date | str) -> dt.date:
-    return dt.date.fromisoformat(day) if isinstance(day, str) else day
 
 
 def _snapshots(book: Book) -> pd.DataFrame:

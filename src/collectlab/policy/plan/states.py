@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from collectlab.book.episodes import bucket_labels
-from collectlab.core.errors import ParamsError
+from collectlab.core.errors import FrameError, ParamsError, first_few
+from collectlab.measures.worth.checks import plain_number, with_numbers
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,17 @@ class States:
 
     def __post_init__(self) -> None:
         faults = []
-        cuts = list(self.days_past_due)
-        whole = all(isinstance(c, (int, np.integer)) and c >= 1 for c in cuts)
+        cuts = list(self.days_past_due) if isinstance(self.days_past_due, Sequence) else []
+        whole = all(isinstance(c, (int, np.integer)) and not isinstance(c, bool) and c >= 1 for c in cuts)
         if not cuts or not whole or cuts != sorted(set(cuts)):
-            faults.append(f"days_past_due is {tuple(cuts)}. Allowed: rising whole days ≥ 1.")
-        if list(self.score) != sorted(set(self.score)):
-            faults.append(f"score is {tuple(self.score)}. Allowed: rising cuts.")
-        if self.amount is not None and not self.amount >= 0:
-            faults.append(f"amount is {self.amount}. Allowed: money ≥ 0.")
-        if not self.late >= 1:
-            faults.append(f"late is {self.late}. Allowed: whole days ≥ 1.")
+            faults.append(f"days_past_due is {self.days_past_due!r}. Allowed: rising whole days ≥ 1.")
+        scores = list(self.score) if isinstance(self.score, Sequence) else [float("nan")]
+        if any(np.isnan(plain_number(c)) for c in scores) or scores != sorted(set(scores)):
+            faults.append(f"score is {self.score!r}. Allowed: rising cuts, or none.")
+        if self.amount is not None and not plain_number(self.amount) >= 0:
+            faults.append(f"amount is {self.amount!r}. Allowed: money ≥ 0.")
+        if not plain_number(self.late) >= 1:
+            faults.append(f"late is {self.late!r}. Allowed: whole days ≥ 1.")
         if faults:
             raise ParamsError(faults)
 
@@ -95,6 +98,15 @@ class States:
         """Each row's place in every dimension of :attr:`labels`; −1 where the dimension is not used."""
         if self.amount is None:
             raise ParamsError("the states have no amount cut yet. Use states.fitted(rows), or give amount.")
+        if "days_past_due" not in frame:
+            raise FrameError(
+                f"no column 'days_past_due'. Columns here: {first_few(list(frame.columns), 20)}."
+            )
+        frame = with_numbers(frame, ["days_past_due", "amount_past_due", "credit_score"])
+        if unknown := int(frame["days_past_due"].isna().sum()):
+            raise FrameError(
+                f"days_past_due is missing in {unknown:,} of {len(frame):,} rows. Allowed: whole days."
+            )
         n = len(frame)
         out = np.full((n, 5), -1)
         dpd = frame["days_past_due"].to_numpy(float)
@@ -109,7 +121,7 @@ class States:
                 np.isnan(score), len(self.score) + 1, np.searchsorted(self.score, score, side="right")
             )
         if "reached" in frame and self.reached:
-            out[:, 3] = frame["reached"].fillna(False).to_numpy(bool)
+            out[:, 3] = frame["reached"].astype("boolean").fillna(False).to_numpy(bool)
         out[dpd >= self.late, 1:] = -1
         if "secured" in frame and self.secured:
             told = frame["secured"].notna().to_numpy()
