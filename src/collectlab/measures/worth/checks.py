@@ -137,6 +137,8 @@ def with_days(frame: pd.DataFrame, columns: Sequence[str], key: str = "account_i
     faults, made = [], {}
     for column in dict.fromkeys(c for c in columns if c in frame):
         values = frame[column]
+        if isinstance(values.dtype, np.dtype) and values.dtype.kind == "M":
+            continue
         if pd.api.types.is_numeric_dtype(values.dtype) and values.notna().any():
             days = pd.Series(pd.NaT, index=frame.index)  # a number is no date: pandas would count nanoseconds
         else:
