@@ -36,7 +36,7 @@ from collectlab.policy.plan.rows import States, decision_rows
 MONTHS, KNOWN, END = 60, date(2026, 10, 31), date(2028, 10, 31)
 START, SINCE = date(2026, 11, 30), "2025-01-31"
 HORIZON = 12
-GRID = States(days_past_due=(1, 30, 60, 90), amount=float("inf"), score=(600, 660), reached=False)
+GRID = States((1, 30, 60, 90), amount=float("inf"), score=(600, 660), reached=False, secured=False, late=999)
 PRICES = {"complaints": 320.0, "owed": 0.005}
 DISCOUNT = 1.06 ** (-1 / 12)
 ACTIONS = ("challenger", "champion", "intensive", "standard")

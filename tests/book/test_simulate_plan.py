@@ -16,7 +16,7 @@ from collectlab.core.errors import BookError
 
 START = date(2026, 4, 30)
 SETTINGS = Settings(
-    seed=3, accounts=2_000, months=12, end=date(2026, 10, 31), problems=(), hidden_confounding=0.0
+    seed=3, accounts=1_000, months=12, end=date(2026, 10, 31), problems=(), hidden_confounding=0.0
 )
 
 
@@ -50,11 +50,12 @@ def test_starting_from_the_settings_is_starting_from_the_warmed_up_bank(as_it_is
 
 
 def test_accounts_do_not_depend_on_how_many_there_are_nor_on_the_chunks(warm, as_it_is, monkeypatch):
-    monkeypatch.setattr("collectlab.book.simulate_plan.CHUNK", 1_000)
-    pd.testing.assert_frame_equal(lived(SETTINGS, None, start=START, months=4), as_it_is)
-    half = lived(SETTINGS, None, start=START, months=4, accounts=range(1_200, 2_000))
-    rest = as_it_is[as_it_is["account_id"] > "L0001200"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(half, rest)
+    monkeypatch.setattr("collectlab.book.simulate_plan.CHUNK", 500)
+    again = lived(SETTINGS, None, start=START, months=4)
+    pd.testing.assert_frame_equal(again, as_it_is, check_dtype=False)
+    half = lived(SETTINGS, None, start=START, months=4, accounts=range(600, 1_000))
+    rest = as_it_is[as_it_is["account_id"] > "L0000600"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(half, rest, check_dtype=False)
 
 
 def test_what_is_counted_is_what_the_book_of_the_same_bank_holds(months):
@@ -67,7 +68,7 @@ def test_what_is_counted_is_what_the_book_of_the_same_bank_holds(months):
         assert np.allclose(joined[column], joined[f"{column}_book"]), column
 
     whole = months[months["exit"].isna()].copy()
-    assert len(whole) > 100
+    assert len(whole) > 40
     whole["until"] = whole["on"] + pd.offsets.MonthEnd(1)
     for table, day, column, amount in (
         ("payments", "paid_on", "received", "amount"),
@@ -128,11 +129,20 @@ def test_choose_sees_what_is_known_and_its_own_luck(warm):
 
     rows = lived(warm, look, months=4)
     assert set(rows["strategy"]) == {"standard", "intensive"}
-    assert 0.4 < (rows["strategy"] == "standard").mean() < 0.6
+    assert 0.3 < (rows["strategy"] == "standard").mean() < 0.7
     seen = pd.concat(frames)
     assert (seen["days_past_due"] > 0).all() and (seen["amount_past_due"] > 0).all()
     assert seen["on"].min() == pd.Timestamp(START) and seen["on"].max() == pd.Timestamp("2026-10-31")
     assert "exit" not in seen and "paid" not in seen
+
+
+def test_a_run_can_end_before_the_window(warm, as_it_is):
+    early = lived(warm, None, months=2, until=date(2026, 7, 31))
+    whole = lived(warm, None, months=2)
+    same = whole[whole["on"] <= "2026-05-31"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(early, same, check_dtype=False)
+    with pytest.raises(BookError, match="ends on 2026-07-31"):
+        lived(warm, None, months=4, until=date(2026, 7, 31))
 
 
 def test_what_cannot_be_run_says_why(warm):

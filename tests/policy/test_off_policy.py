@@ -137,15 +137,15 @@ def truth_of_chosen(firm: bool) -> float:
 def test_choice_on_the_score_is_undone():
     """Firm goes to low scores, who pay less: the plain mean of its months would come out too low."""
     gaps, hits, naive = [], 0, []
-    for seed in range(6):
-        rows = chosen_log(500, seed)
+    for seed in range(4):
+        rows = chosen_log(300, seed)
         model = decision_model(rows, annual_rate=0.0, draws=0)
         result = off_policy(rows, {s: "firm" for s in model.states}, model=model, months=5, folds=2)
         truth = truth_of_chosen(True)
         gaps.append((result.estimate - truth) / found(result, HEADLINE, "std_error"))
         hits += result.conf_low <= truth <= result.conf_high
         naive.append(rows.loc[rows["action"] == "firm", "paid"].mean() - 70)
-    assert abs(np.mean(gaps)) < 3 / np.sqrt(6) and hits >= 4
+    assert abs(np.mean(gaps)) < 3 / np.sqrt(4) and hits >= 3
     assert np.mean(naive) < -4
 
 
@@ -229,17 +229,17 @@ def test_a_plan_is_lived_by_its_shares():
     assert set(other(frame)) == {"standard"}
 
 
-GRID = States(days_past_due=(1, 30, 90), amount=float("inf"), score=(640,), reached=False)
+GRID = States((1, 30, 90), amount=float("inf"), score=(640,), reached=False, secured=False, late=999)
 
 
 def test_the_simulated_truth_is_where_the_log_says():
-    """Small version of benchmarks/off_policy.py: two plans, one book, the truth from 6,000 other accounts."""
-    bank = simulate(2_500, months=30, seed=5, end=date(2027, 4, 30), problems=(), truth_accounts=0)
+    """Small version of benchmarks/off_policy.py: two plans, one book, the truth from 3,000 other accounts."""
+    bank = simulate(2_500, months=24, seed=5, end=date(2027, 4, 30), problems=(), truth_accounts=0)
     book = open_book(bank.book_tables).until(date(2026, 10, 31))
     rows = decision_rows(book, since="2025-06-30", states=GRID)
     prices = {"complaints": 320.0, "owed": 0.005}
     model = decision_model(rows, prices=prices, annual_rate=0.0, draws=20)
-    warm = warm_up(bank.settings, date(2026, 11, 30), range(2_500, 8_500))
+    warm = warm_up(bank.settings, date(2026, 11, 30), range(2_500, 5_500))
     for action in ("champion", "challenger"):
         plan = {s: action for s in model.states}
         result = off_policy(rows, plan, model=model, months=5, folds=2)
@@ -254,12 +254,12 @@ def test_the_simulated_truth_is_where_the_log_says():
 
 def test_the_months_lived_are_the_rows_that_the_book_gives():
     """The simulator's own count of each month, against decision_rows on the same bank's book."""
-    bank = simulate(700, months=12, seed=3, end=date(2026, 10, 31), problems=(), truth_accounts=0)
+    bank = simulate(400, months=9, seed=3, end=date(2026, 10, 31), problems=(), truth_accounts=0)
     rows = decision_rows(open_book(bank.book_tables))
-    start = date(2026, 3, 31)
+    start = date(2026, 5, 31)
     months = lived(bank.settings, None, start=start, months=4, monthly=True, every=True)
     both = months.merge(rows, on=["account_id", "on"], suffixes=("", "_book"), how="left")
-    assert len(both) > 50 and both["episode_book"].notna().all()
+    assert len(both) > 20 and both["episode_book"].notna().all()
     for name in ("days_past_due", "amount_past_due", "balance", "reached", *COUNTED):
         assert np.allclose(both[name].astype(float), both[f"{name}_book"].astype(float)), name
     assert (both["strategy"] == both["action"]).all()

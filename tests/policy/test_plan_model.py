@@ -143,7 +143,7 @@ def test_means_shrink_by_the_ratio_of_variances():
     size = np.array([[1000.0, 4.0]])
     sums = np.array([[10_000.0, 400.0]])
     squares = np.array([[200_000.0, 90_000.0]])
-    found, strength = means(size, sums, squares, layout(), None)
+    found, strength = means(size, sums, squares, layout())
     assert all(by > 0 for by in strength)
     assert found[0, 0] == pytest.approx(10, abs=0.5)
     assert 10 < found[0, 1] < 100
@@ -159,7 +159,7 @@ def test_the_same_rows_give_the_same_model_whatever_their_order():
 def test_draws_resample_customers_not_rows():
     rows = made(400, np.random.default_rng(6))
     twice = pd.concat([rows, rows], ignore_index=True)  # each customer's month seen twice: no more is known
-    one, other = (decision_model(r, draws=60) for r in (rows, twice))
+    one, other = (decision_model(r, draws=50) for r in (rows, twice))
     spread = [np.std(m.draws.counted["paid"][:, 0, 0]) for m in (one, other)]
     assert spread[1] == pytest.approx(spread[0], rel=0.25)
 
@@ -189,6 +189,50 @@ def test_prices_enter_the_reward():
         decision_model(rows, prices={"lawyers": 1.0}, draws=0)
     with pytest.raises(FrameError, match="below 0"):
         plain.priced({"complaints": -1.0})
+
+
+def test_where_unpaid_is_priced_what_is_paid_is_not_counted_again():
+    rows = made(400, np.random.default_rng(12)).assign(cost=3.0)
+    paid = decision_model(rows, draws=2)
+    exits = paid.priced({"unpaid": 1.0, "lost": 0.5})
+    assert np.allclose(paid.reward, paid.paid - 3.0)
+    assert np.allclose(exits.reward, -3.0) and np.allclose(exits.draws.reward, -3.0)
+
+
+def test_what_is_lost_comes_with_the_exit_whatever_the_action():
+    """Three of ten of a's accounts are charged off and one of ten of b's, each with 500 and 100 unpaid."""
+    rows = made(4000, np.random.default_rng(13), confounded=False)
+    luck = np.random.default_rng(14).random(len(rows))
+    gone = luck < np.where(rows["action"] == "a", 0.3, 0.1)
+    rows["next_state"] = np.where(gone, "charged_off", "cured")
+    rows["lost"], rows["unpaid"] = np.where(gone, 500.0, 0.0), np.where(gone, 100.0, 0.0)
+    found = decision_model(rows, draws=0)
+    off = found.leave[0, :, found.exits.index("charged_off")]
+    assert off == pytest.approx([0.3, 0.1], abs=0.03)
+    assert np.allclose(found.uses["lost"][0], 500 * off)
+    assert np.allclose(found.uses["unpaid"][0], 100 * off)
+
+
+def test_an_effect_is_found_where_the_actions_mix_differs_by_state():
+    """b cures 20 points more in each of two states; in the one nearly all have b, in the other nearly none."""
+    rng = np.random.default_rng(15)
+    n = 6000
+    late = rng.random(n) < 0.5
+    b = rng.random(n) < np.where(late, 0.9, 0.1)
+    cured = rng.random(n) < 0.3 + 0.2 * b
+    rows = made(n, rng, confounded=False).drop(columns=["credit_score"])
+    rows = rows.assign(
+        action=np.where(b, "b", "a"),
+        state=np.where(late, "15–29", "1–14"),
+        days_past_due=np.where(late, 20, 5),
+        next_state=np.where(cured, "cured", "15–29"),
+        calls=2.0 + 3.0 * b,
+    )
+    found = decision_model(rows, draws=0)
+    off = found.leave[:, :, found.exits.index("cured")]
+    assert off[:, 1] - off[:, 0] == pytest.approx([0.2, 0.2], abs=0.06)
+    calls = found.uses["calls"]
+    assert calls[:, 1] - calls[:, 0] == pytest.approx([3.0, 3.0], abs=0.1)
 
 
 def test_rows_that_cannot_be_used():
@@ -274,7 +318,7 @@ def test_months_are_whole():
         value(DecisionModel.of(**two()), ["a1", "a1"], months=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(model=models(), seed=st.integers(0, 1000))
 def test_gains_by_state_add_up_to_the_difference_in_value(model, seed):
     plan = np.random.default_rng(seed).dirichlet(np.ones(len(model.actions)), size=len(model.states))
@@ -298,14 +342,14 @@ def test_holm_stops_at_the_first_that_fails():
 
 
 def test_the_interval_covers_the_true_value():
-    """40 samples of 250 accounts from a known state: net per account of an arm, by closed form."""
+    """12 samples of 150 accounts from a known state: net per account of an arm, by closed form."""
     truth, covered = 200.0, 0  # 100 a month, half leave: two months on average
-    for seed in range(40):
+    for seed in range(12):
         rng = np.random.default_rng(seed)
-        rows = made(250, rng, confounded=False)
+        rows = made(150, rng, confounded=False)
         rows["paid"] = 100 + rng.normal(0, 60, len(rows))
         rows["next_state"] = np.where(rng.random(len(rows)) < 0.5, "cured", "1–14")
-        model = decision_model(rows, draws=40, annual_rate=0.0)
+        model = decision_model(rows, draws=25, annual_rate=0.0)
         row = value(model, model.in_force, per="account").table.set_index("measure").loc["net"]
         covered += row["conf_low"] <= truth <= row["conf_high"]
-    assert covered >= 34  # 95 % of 40 is 38; 34 is three standard errors below
+    assert covered >= 9  # 95 % of 12 is 11; 9 is three standard errors below

@@ -115,6 +115,25 @@ def test_what_is_lost_on_charge_off_does_not_count_unpaid_arrears_twice(rows):
     assert of(rows, "b")["lost"].tolist() == [0.0, 0.0, 900.0]
 
 
+def test_what_was_never_paid_is_known_at_the_exit(rows):
+    # b owed 100 first and paid 50 before the episode was seen; a paid all
+    assert of(rows, "b")["unpaid"].tolist() == [0.0, 0.0, 100.0]
+    assert of(rows, "a")["unpaid"].tolist() == [0.0, 0.0]
+
+
+def test_secured_accounts_are_told_apart_where_the_book_says_which_they_are():
+    book = tables()
+    book["accounts"] = book["accounts"].assign(secured=[True, False, None])
+    found = decision_rows(open_book(book), states=States(amount=150.0))
+    words = found.groupby("account_id")["state"].first().str.split(" | ", regex=False).str[-1]
+    assert words.to_dict() == {"a": "secured", "b": "unsecured", "c": "security unknown"}
+
+
+def test_late_states_hold_days_and_security_only():
+    frame = pd.DataFrame({"days_past_due": [89, 95], "amount_past_due": 10.0, "secured": [True, False]})
+    assert States(amount=5.0).key(frame).tolist() == ["60–89 | large | secured", "90–119 | unsecured"]
+
+
 def test_the_action_is_the_strategy_in_force_on_the_day(rows):
     assert of(rows, "a")["action"].tolist() == ["mild", "hard"]
 
@@ -155,9 +174,9 @@ def test_since_and_until_pick_month_ends_without_changing_them(rows):
 
 def test_daily_snapshots_give_the_rows_of_their_month_ends():
     daily = simulate(
-        accounts=100, months=4, problems=(), truth_accounts=0, snapshots="daily", end="2026-10-31"
+        accounts=60, months=4, problems=(), truth_accounts=0, snapshots="daily", end="2026-10-31"
     )
-    monthly = simulate(accounts=100, months=4, problems=(), truth_accounts=0, end="2026-10-31")
+    monthly = simulate(accounts=60, months=4, problems=(), truth_accounts=0, end="2026-10-31")
     one, other = (decision_rows(open_book(b.book_tables)) for b in (daily, monthly))
     seen = ["account_id", "on", "days_past_due", "amount_past_due", "action"]
     both = one.merge(other, on=["account_id", "on"], suffixes=("", "_m"))

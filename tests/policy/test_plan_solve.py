@@ -1,5 +1,6 @@
 """The plan: exact on what a hand can solve, duals against finite differences, refusals, and noise kept back."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -9,9 +10,11 @@ from hypothesis import given, settings
 from collectlab.core.errors import FrameError
 from collectlab.policy.plan import DecisionModel, Infeasible, allocate, decision_model
 from collectlab.policy.plan.limits import Limits, load_limits
+from collectlab.policy.plan.model_class import Draws
 from collectlab.policy.plan.plan_worth import value
 from collectlab.policy.plan.rule_of_thumb import greedy
 from collectlab.policy.plan.solve_linear import solve
+from collectlab.policy.plan.uncertainty import lucky_gains
 from tests.policy.test_plan_model import made, models, two
 
 
@@ -60,7 +63,7 @@ def test_without_limits_it_is_the_best_of_all_deterministic_plans():
     assert allocate(model, {}).value.net == pytest.approx(best)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(model=models())
 def test_no_deterministic_plan_within_the_limits_is_better(model):
     today = value(model, model.in_force)
@@ -77,7 +80,7 @@ def test_no_deterministic_plan_within_the_limits_is_better(model):
     assert max(plan.residuals.values()) <= 1e-6
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(model=models())
 def test_the_rule_of_thumb_keeps_the_limits_and_never_beats_the_plan(model):
     least = {k: float(value(model, model.in_force).amounts[k]) * 1.5 for k in ("calls", "visits")}
@@ -89,7 +92,7 @@ def test_the_rule_of_thumb_keeps_the_limits_and_never_beats_the_plan(model):
         assert found.net <= allocate(model, least).value.net + 1e-6 * (1 + abs(found.net))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(model=models())
 def test_the_price_is_what_one_more_unit_brings(model):
     today = value(model, model.in_force).amounts
@@ -179,20 +182,32 @@ def test_a_contact_rule_forbids_what_has_too_many():
 
 
 def test_a_change_within_noise_is_not_made():
-    """Two actions alike in 20 books: the plan may change something in one of them or so, not in many."""
+    """Two actions alike in 6 books: something is changed in none, or by chance in one; 60 books in benchmarks/."""
     changed = 0
-    for seed in range(20):
-        rows = made(300, np.random.default_rng(seed))
-        model = decision_model(rows, draws=40)
+    for seed in range(6):
+        rows = made(200, np.random.default_rng(seed))
+        model = decision_model(rows, draws=30)
         plan = allocate(model, {})
         assert plan.gain["estimate"] <= value(model, plan.best).net - plan.in_force.net + 1e-9
         changed += not np.allclose(plan.share, model.in_force)
-    assert changed <= 3
+    assert changed <= 1
+
+
+def test_the_luck_of_the_best_is_what_resampling_alone_would_bring():
+    """Two draws, two actions: each draw's advantage less the point's, the better of it and nothing."""
+    model = DecisionModel.of(
+        move=np.zeros((1, 2, 1)), leave=np.ones((1, 2, 1)), reward=[[10.0, 12.0]], inflow=[5.0]
+    )
+    reward = np.array([[[10.0, 15.0]], [[10.0, 11.0]]])
+    still = {k: np.repeat(getattr(model, k)[None], 2, axis=0) for k in ("move", "leave", "inflow")}
+    model = replace(model, draws=Draws(reward=reward, counted={}, **still))
+    # the advantage is 2; in the draws 5 and 1: 3 more, and 1 less
+    assert lucky_gains(model, np.array([[0.0, 1.0]]), {}).tolist() == [[15.0], [0.0]]
 
 
 def test_a_change_beyond_noise_is_made_and_its_gain_is_what_it_brings():
-    rows = made(1500, np.random.default_rng(1), effect=40.0)
-    model = decision_model(rows, draws=60)
+    rows = made(800, np.random.default_rng(1), effect=40.0)
+    model = decision_model(rows, draws=40)
     plan = allocate(model, {})
     assert plan.share[0].tolist() == [0.0, 1.0]
     assert not plan.changes["kept_back"].any()

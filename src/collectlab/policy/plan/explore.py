@@ -139,7 +139,8 @@ class Desk:
         """
         key = (int(second_stage), int(late_stage))
         if key not in self._models:
-            rows = restated(self.rows, (1, key[0], 30, 60, key[1], 180))
+            later = [cut for cut in States().days_past_due if cut > max(key[1], 90)]
+            rows = restated(self.rows, tuple(sorted({1, key[0], 30, 60, key[1], *later})))
             self._models[key] = decision_model(
                 rows,
                 capacity_params=self.limits.minutes,

@@ -166,11 +166,12 @@ def means(
     own = _divided(sums, size)
     within = max(float((squares - size * own**2).sum() / max((size - 1).clip(0).sum(), 1)), 0.0)
     common, mix = target, size / np.maximum(n_state, 1e-9)[:, None]
+    finer = [(level, _member(level)) for level in (*layout.levels, np.arange(len(size)))]
+    sizes = [many @ size for _, many in finer]
     for _ in range(ROUNDS + 1):
         prior, found = np.repeat(common[:, None], size.shape[1], axis=1), []
-        for level in (*layout.levels, np.arange(len(size))):
-            many = _member(level)
-            n, excess = many @ size, many @ (sums - size * prior)
+        for (level, many), n in zip(finer, sizes):
+            excess = many @ (sums - size * prior)
             by = _ratio(n, excess, within, noise)
             prior = prior + (excess / (n + by))[level]
             found.append(by)

@@ -21,7 +21,7 @@ _LONGEST = 1_200
 
 @dataclass(frozen=True, kw_only=True)
 class Value(Result):
-    """A row per measure: net, paid, cost and each use, with intervals.
+    """A row per measure: net (the model's reward), paid, cost and each use, with intervals.
 
     ``amounts`` are the same numbers by name, ``draws`` the resampled ones, ``accounts`` the expected number of
     accounts in each state and under each action (S, A), ``entering`` the accounts that begin a month.
@@ -34,7 +34,8 @@ class Value(Result):
 
     @property
     def net(self) -> float:
-        """Money a month: paid less all costs."""
+        """Money a month, the model's reward: paid − cost − Σ price × use; where ``unpaid`` is priced, less spent and
+        lost (0 at best), since all that is not lost comes in."""
         return self.amounts["net"]
 
 

@@ -161,16 +161,16 @@ def worth(month: Month) -> Result:
     )
     made = Result(
         table=table,
-        estimand="Net a month: paid, less cost, complaints, funding of what is past due, and what is lost on charge-off",
+        estimand="Net a month: less cost, complaints, funding of what is past due, what is never paid, and what is lost on charge-off",
         unit="money",
         title="The plan's worth",
         formats={"estimate": "Money a month"},
         conf_level=done.plan.conf_level,
         notes=(
             means,
-            "Net is below 0 where what is lost on charge-off is more than what comes in; plans are judged by the gain.",
             "Once the plan has settled, at equal capacity. Rule of thumb: next month's gain per scarce unit, looking no "
-            f"further. Paid: no more than was past due at the first month-end. Prices: {format_value(prices['complaints'], 'money')} a "
+            f"further. Net counts what is spent and lost, so it lies below 0: what is not lost comes in. Plans are judged by the "
+            f"gain. Prices: {format_value(prices['complaints'], 'money')} a "
             f"complaint; {format_value(12 * prices['owed'], 'share')} a year for funding what is past due; "
             f"{format_value(prices['lost'], 'share')} of what is charged off or sold, beyond the amount first past due, is lost.",
             "The best plan's gain as estimated is too good: it was picked for looking best. The corrected one is what to "
