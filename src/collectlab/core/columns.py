@@ -95,6 +95,8 @@ def step_of(column: str, bounds: Iterable[int]) -> nw.Expr:
 
 def as_list(by: str | Sequence[str] | None) -> list[str]:
     """``by`` as a list of different column names."""
+    if by is not None and not isinstance(by, Iterable):
+        raise FrameError(f"by is {by!r}. Allowed: a column, a list of columns, or None.")
     names = [] if by is None else [by] if isinstance(by, str) else list(by)
     if odd := [n for n in names if not isinstance(n, str)]:
         raise FrameError(f"by holds {first_few(odd)}. Allowed: column names.")
