@@ -234,7 +234,7 @@ GRID = States((1, 30, 90), amount=float("inf"), score=(640,), reached=False, sec
 
 def test_the_simulated_truth_is_where_the_log_says():
     """Small version of benchmarks/off_policy.py: two plans, one book, the truth from 3,000 other accounts."""
-    bank = simulate(2_500, months=24, seed=5, end=date(2027, 4, 30), problems=(), truth_accounts=0)
+    bank = simulate(2_500, months=30, seed=5, end=date(2027, 4, 30), problems=(), truth_accounts=0)
     book = open_book(bank.book_tables).until(date(2026, 10, 31))
     rows = decision_rows(book, since="2025-06-30", states=GRID)
     prices = {"complaints": 320.0, "owed": 0.005}
