@@ -257,7 +257,8 @@ def _fit(data: _Data, times: np.ndarray, strength: shrink.Strength | None, minut
     held = (np.zeros(0), *strength.move[1:]) if strength else None
     chances, move_by = shrink.transitions(counts, data.layout, held)
     size = counts.sum(axis=2)
-    found, by = {}, {}
+    found: dict[str, np.ndarray] = {}
+    by: dict[str, tuple[float, ...]] = {}
     for name, value in data.values.items():
         if not value.any():
             found[name], by[name] = np.zeros((s, a)), ()
