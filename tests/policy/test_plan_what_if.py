@@ -132,7 +132,7 @@ def test_what_is_wrong_with_a_change_is_told_at_once():
     assert "10 begins no stage. Allowed: 1, 15, 30" in told
     assert "20 ends no stage. Allowed: 14, 29, or left out" in told
     assert "huge in no state. Allowed: large, small" in told
-    with pytest.raises(FrameError, match="cars not counted by the model"):
+    with pytest.raises(FrameError, match="the model has no use 'cars'"):
         what_if(by_hand(), change(), capacity={"cars": 1})
     with pytest.raises(NotAvailable, match="no account comes into the states concerned"):
         what_if(by_hand(inflow=[1, 0, 0, 0, 0, 0]), change(among=["small"]))
