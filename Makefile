@@ -10,7 +10,8 @@ report: $(READY)            ## the example month into outputs/
 	$(BIN)/collectlab report params/report.yml
 
 test: $(READY) lint         ## every test, notebooks included
-	$(BIN)/python -m pytest --nbval --doctest-modules -n 2 --dist loadfile src tests notebooks
+	shelf=$$(mktemp -d) && trap 'rm -rf "$$shelf"' EXIT && \
+	COLLECTLAB_SHELF="$$shelf" $(BIN)/python -m pytest --nbval --doctest-modules -n 2 --dist loadfile src tests notebooks
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks

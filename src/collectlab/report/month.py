@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,9 @@ WINDOW_MONTHS = 12
 
 #: Where in the folder of a run its notebooks keep what they count for one another.
 SHELF = Path(".scratch", "shelf")
+
+#: Names a folder through which notebooks that are run one by one share what they count, as those of a run do.
+SHELF_VARIABLE = "COLLECTLAB_SHELF"
 
 #: Measures from day 0 are made only where at least this share of the episodes was seen from then on.
 SEEN_FROM_START = 0.1
@@ -257,7 +261,13 @@ def open_month(
         )
     if population:
         whole = whole.where(population)
-    shelf = Path(output) / SHELF if output else None
+    shelf = (
+        Path(output) / SHELF
+        if output
+        else Path(os.environ[SHELF_VARIABLE])
+        if SHELF_VARIABLE in os.environ
+        else None
+    )
     return Month(
         book=replace(whole.until(end), shelf=shelf if shelf is not None and shelf.is_dir() else None),
         label=month,
