@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from collectlab.book.simulate import simulate
@@ -95,7 +94,9 @@ def test_a_refused_change_is_shown_with_its_reason_and_a_short_capacity_with_its
 
 def test_books_that_cannot_tell_leave_the_parts_out_in_one_line(bank):
     few = {k: v for k, v in bank.items() if k in ("accounts", "snapshots")}
-    snapshots = bank["snapshots"].to_pandas() if hasattr(bank["snapshots"], "to_pandas") else bank["snapshots"]
+    snapshots = (
+        bank["snapshots"].to_pandas() if hasattr(bank["snapshots"], "to_pandas") else bank["snapshots"]
+    )
     last = snapshots[snapshots["as_of"] == snapshots["as_of"].max()]
     for book in (few, {**few, "snapshots": last}, {**dict(bank), "snapshots": last}):
         this = open_month(book, params=PARAMS)

@@ -169,7 +169,9 @@ def backtest(
     at = [at] if isinstance(at, (int, float)) else at
     faults = []
     if not measures or (unknown := [m for m in measures if m not in MEASURES]):
-        faults.append(f"measures holds {first_few(unknown) if measures else 'none'}. Allowed: {', '.join(MEASURES)}.")
+        faults.append(
+            f"measures holds {first_few(unknown) if measures else 'none'}. Allowed: {', '.join(MEASURES)}."
+        )
     for name, value, most in (("origins", origins, 600), ("months", months, MOST_MONTHS)):
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
         if not whole or not 1 <= value <= most:
