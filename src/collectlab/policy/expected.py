@@ -159,7 +159,7 @@ def net_of(
     unknown = (math.nan, math.nan, math.nan)
     measure = group[0].measure
     if math.isnan(expected.estimate) or not expected.of.endswith("a month"):
-        return unknown, f"{NOT_KNOWN}: what it would bring is not"
+        return unknown, NOT_KNOWN
     if measure == "recovery":
         price, at = 1.0, ""
     else:

@@ -169,11 +169,15 @@ def _chosen(o: Option) -> tuple[str, dict[str, Any]]:
         "legal_risk": o.legal_risk,
         "customer_risk": o.customer_risk,
         "failing": o.failing,
-        "settle": o.settle,
+        "settle": _sentence(o.settle.removeprefix("To settle it: ")),
         "severity": 0.0,
         "figures": o.figures,
     }
     return "gain" if known else "counted", fields
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _kind(f: Finding) -> str:

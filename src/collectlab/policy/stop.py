@@ -80,7 +80,9 @@ class Stopping(Result):
     def display_table(self) -> pd.DataFrame:
         """As a manager reads it: the point compared, what it would gain per 100 and a month, and the verdict."""
         gain = [money_range(*row) for row in self.table[["gain", "gain_low", "gain_high"]].to_numpy(float)]
-        shown = display_table(self.table.assign(gain=gain), self.unit, self.formats, self.conf_level)
+        table = self.table.assign(gain=gain, verdict=self.table["verdict"].replace(NO_COLLATERAL, "not told"))
+        table = table.drop(columns="worth_today", errors="ignore")
+        shown = display_table(table, self.unit, self.formats, self.conf_level)
         return shown.rename(columns=_HEADS)
 
     @property

@@ -91,8 +91,8 @@ def off_policy(
 ) -> OffPolicy:
     r"""Value a plan from logged months, before anyone tries it.
 
-    Estimand: the expected net money (the model's reward: paid − cost − Σ price × use, discounted to the episode's first
-    month-end) in the first ``months`` months of an episode, per account that falls past due, were the plan followed
+    Estimand: the expected net money (the model's reward: − cost − Σ price × use, plus what is paid unless what stays
+    unpaid at the exit has a price; discounted to the episode's first month-end) in the first ``months`` months of an episode, per account that falls past due, were the plan followed
     from its first month-end on. The doubly robust value is the mean over episodes of
 
     .. math:: V_0(s_0) + \sum_t \gamma^t \frac{w_t(s_t)}{G_t}\frac{\pi(a_t \mid s_t)}{b(a_t \mid s_t, x_t)}

@@ -78,7 +78,7 @@ class SimplePlan(Result):
         """
         return Result(
             table=self.values,
-            estimand="expected net money a month: paid less what it cost, under each plan, within the same capacity",
+            estimand="expected net money a month under each plan, within the same capacity; net as in the plan's worth",
             unit="money",
             title="What simplicity costs",
             notes=(_PICKED,),

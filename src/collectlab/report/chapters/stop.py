@@ -165,7 +165,11 @@ class Suing(Result):
     def display_table(self) -> pd.DataFrame:
         """With the money a month and its interval in one column."""
         gain = [money_range(*row) for row in self.table[["gain", "gain_low", "gain_high"]].to_numpy(float)]
-        shown = display_table(self.table.assign(gain=gain), self.unit, self.formats, self.conf_level)
+        table = self.table.assign(gain=gain)
+        if "verdict" in table:
+            table["verdict"] = table["verdict"].replace(NO_COLLATERAL, "not told")
+        table = table.drop(columns=["worth_sued", "worth_without"], errors="ignore")
+        shown = display_table(table, self.unit, self.formats, self.conf_level)
         return shown.rename(
             columns={"Age": "Days past due", "Court back": "Court brought", "Gain": "Gain a month"}
         )
