@@ -165,3 +165,10 @@ def test_a_plan_is_looked_at_and_not_shown_in_a_notebook_too(monkeypatch, capsys
     assert streams(frame)
     assert not streams(frame.group_by("team").agg(n=nw.len()))
     assert not capsys.readouterr().out
+
+
+def test_what_a_frame_carries_beside_its_columns_is_left_alone(recwarn):
+    frame = pd.DataFrame({"a": [1, 2]})
+    frame.attrs["states"] = object()
+    assert collect(scan(frame))["a"].tolist() == [1, 2]
+    assert not list(recwarn) and "states" in frame.attrs

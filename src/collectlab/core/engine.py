@@ -86,7 +86,9 @@ def scan(frame: Any, columns: Collection[str] | None = None) -> nw.LazyFrame:
         native = wrapped.to_native()
         if columns is not None and set(columns) <= set(native.columns):
             native = native.loc[:, [c in columns for c in native.columns]]
-        arrow = _pandas_to_arrow(native.reset_index(drop=True))
+        native = native.reset_index(drop=True)
+        native.attrs = {}  # what a frame carries beside its columns is no data, and may not fit the file
+        arrow = _pandas_to_arrow(native)
     else:
         arrow = wrapped.to_arrow()
     return nw.from_native(connection().from_arrow(arrow))
