@@ -28,8 +28,9 @@ def proposes(monkeypatch):
     def set_to(**found):
         for name in chapter._CHAPTERS:
             module = importlib.import_module(f"collectlab.report.chapters.{name}")
+            here = found.get(name, [])
 
-            def made(month, held=found.get(name, [])):
+            def made(month, held=here):
                 if isinstance(held, Exception):
                     raise held
                 return list(held)
