@@ -365,7 +365,7 @@ def _hours_option(done: Worked, row: pd.Series) -> Option:
         key="hours",
         what="Staff a twentieth more agent-hours",
         whom="Contact centre",
-        area="strategy",
+        area="process",
         net=extra * (float(row["estimate"]) - cost),
         low=extra * (float(row["conf_low"]) - cost),
         high=extra * (float(row["conf_high"]) - cost),
