@@ -168,7 +168,6 @@ def test_the_chapter_on_the_example():
     first = ahead.table.iloc[0]
     assert wide["2026-11"].iloc[0].startswith(f"{100 * first['estimate']:.1f} % (")
     assert ahead.picture is not None
-    assert len(chapter.next_buckets(month).table) == 14
     last = chapter.last_month(month)
     assert last.result.month == "2026-10"
     assert (
@@ -183,7 +182,7 @@ def test_the_chapter_leaves_itself_out_in_one_line():
     month = open_month(
         simulate(accounts=60, months=1, truth_accounts=0).book_tables, "2026-10", params=ROOT / "params"
     )
-    for part in (chapter.next_months, chapter.next_buckets, chapter.last_month, chapter.backtest):
+    for part in (chapter.next_months, chapter.last_month, chapter.backtest):
         told = part(month).left_out
         assert told.startswith("Left out:") and "\n" not in told
 

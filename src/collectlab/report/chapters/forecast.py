@@ -7,7 +7,6 @@ import dataclasses
 import pandas as pd
 
 from collectlab.core.errors import NotAvailable
-from collectlab.core.results import Result
 from collectlab.core.tables import format_value
 from collectlab.policy.forecast import Backtest, Forecast, History, Record, history, last_forecast
 from collectlab.policy.forecast import backtest as backtested
@@ -18,7 +17,7 @@ from collectlab.report.month import Month
 from collectlab.report.parts import minimum_cell, part
 
 #: Months ahead that the tables show.
-SHOWN, BUCKETS_SHOWN, TESTED = (1, 3, 6, 12), (3, 12), (1, 3, 6)
+SHOWN, TESTED = (1, 3, 6, 12), (1, 3, 6)
 #: Of these, the months that fit the page.
 ON_PAGE = (1, 3, 12)
 #: Months past that a chart shows.
@@ -50,12 +49,6 @@ def _by_month(made: Forecast) -> pd.DataFrame:
     table = made.table[made.table["ahead"].isin(ON_PAGE)]
     table = table.assign(measure=table["measure"].map(WORDS))
     return across(table, rows="measure", columns="month", texts=cells(table, "number"))
-
-
-@part(picture=False)
-def next_buckets(month: Month) -> Result:
-    """Accounts by days past due in three and in twelve months."""
-    return _forecast(month).by_bucket(BUCKETS_SHOWN)
 
 
 @part
@@ -129,4 +122,4 @@ def _history(month: Month) -> History:
     return counted
 
 
-__all__ = ["backtest", "last_month", "next_buckets", "next_months"]
+__all__ = ["backtest", "last_month", "next_months"]

@@ -95,33 +95,6 @@ def paper_table(result: ExperimentResult) -> PaperTable:
     )
 
 
-def worth_table(result: ExperimentResult) -> Result:
-    """Cost and benefit per account assigned, without the columns that only a test of tests needs."""
-    table = result.table.rename(
-        columns={
-            "amount_effect": "brought in",
-            "cost_effect": "cost",
-            "back_per_unit": "back per unit spent",
-        }
-    )
-    if "sim_low" in table.columns:
-        table["conf_low"], table["conf_high"], table["p_value"] = (
-            table["sim_low"],
-            table["sim_high"],
-            table["p_adjusted"],
-        )
-    columns = ["arm", "n", "brought in", "cost", "estimate", "std_error", "conf_low", "conf_high", "p_value"]
-    return Result(
-        table=table[[*columns, "back per unit spent"]],
-        estimand=f"{result.estimand}. Brought in, cost and net: with the arm minus with {result.control}, per account.",
-        unit="money2",
-        title=result.title,
-        notes=tuple(n for n in result.notes if "sim_low" not in n and "comparisons:" not in n),
-        formats={"n": "count", "brought in": "money2", "cost": "money2", "back per unit spent": "ratio"},
-        conf_level=result.conf_level,
-    )
-
-
 def in_words(result: ExperimentResult, worth: ExperimentResult | None = None) -> Summary:
     """What the table says: for each kind of outcome the control's level, the largest difference, and who differs."""
     table = result.table.assign(p=[_p(row) for _, row in result.table.iterrows()])
